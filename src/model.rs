@@ -1,0 +1,77 @@
+//! The nouns that every layer shares: no logic, no I/O.
+
+use std::{fmt, sync::Arc};
+
+/// Names one partition of one topic.
+///
+/// Cheap to clone: the topic's name is shared.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    topic: Arc<str>,
+    partition: i32,
+}
+
+impl TopicPartition {
+    /// Names partition `partition` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+
+    /// Returns the topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Returns the partition's number, counted from 0.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    pub(crate) fn shared_topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+impl fmt::Debug for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An offset of a record in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Offset(pub(crate) i64);
+
+/// The epoch of a partition's leader; grows with each election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LeaderEpoch(pub(crate) i32);
+
+/// The group's generation; grows with each completed rebalance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Generation(pub(crate) i32);
+
+impl Generation {
+    /// No generation: the member is not (or no longer) part of one.
+    pub(crate) const NONE: Self = Self(-1);
+}
+
+/// A broker's node id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BrokerId(pub(crate) i32);
+
+/// A topic's id (KIP-516): another one after the topic was deleted and made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TopicId(pub(crate) [u8; 16]);
+
+/// Where to go on in a partition: the offset of the *next* record, and the leader epoch of the one before it, where known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) offset: Offset,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+}

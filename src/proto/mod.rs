@@ -1,0 +1,162 @@
+//! The sans-IO core: one deterministic state machine, no socket, no clock, no task, no lock.
+//!
+//! The machines in `cluster`, `group`, `offsets` and `fetch` do not know each other; they meet only in the aggregate, and what they
+//! have in common stands here. Each has `handle_*(now, …)`, which takes something in, and `#[must_use] poll_*()`, which hands something out:
+//!
+//! * `poll_ask` — a request to send. Its answer comes back through `handle_answer` with the same call number. An answer whose number the
+//!   machine no longer waits for is stale and changes nothing.
+//! * `poll_event` — something the aggregate must know.
+//! * `poll_timeout` — when to call `handle_timeout`, and why.
+//!
+//! Every request gets exactly one answer: what the broker said, or a `CallError`. There is no way for a call to be forgotten.
+
+pub(crate) mod backoff;
+pub(crate) mod cluster;
+pub(crate) mod fetch;
+pub(crate) mod group;
+pub(crate) mod offsets;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    model::{BrokerId, Generation, LeaderEpoch, TopicId, TopicPartition},
+    wire::{Api, ErrorCode, Malformed, Request, Response},
+};
+
+/// A partition together with the assignment under which it is held.
+///
+/// Every fetched chunk, ack and commit carries one. The number is our own and grows with each assign, seek and reset: what carries an
+/// old one is dropped on arrival.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartitionHandle {
+    pub(crate) partition: TopicPartition,
+    pub(crate) assignment: u64,
+}
+
+/// Who in the group we are, as the coordinator knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// Empty until the coordinator gave one.
+    pub(crate) member_id: Arc<str>,
+    pub(crate) generation: Generation,
+}
+
+impl Membership {
+    /// Not a member of any generation.
+    pub(crate) fn none() -> Self {
+        Self { member_id: "".into(), generation: Generation::NONE }
+    }
+}
+
+/// Which machine asked, and the number it gave the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    Cluster(u64),
+    Group(u64),
+    Committer(u64),
+    Positions(u64),
+    Fetch(u64),
+}
+
+/// To which connection a request goes. A broker serves one request at a time per connection, so what may wait long has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Any broker that can be reached.
+    Any,
+    /// The group's coordinator, on the connection kept for it.
+    Coordinator,
+    /// A broker, for short requests.
+    Broker(BrokerId),
+    /// A broker, on the connection where Fetch may wait.
+    Fetch(BrokerId),
+}
+
+/// A request that a machine wants sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) owner: Owner,
+    pub(crate) to: Target,
+    pub(crate) request: Request,
+    /// How long to wait for the answer, from now.
+    pub(crate) timeout: Duration,
+}
+
+/// What became of a request.
+pub(crate) type Answer = Result<Response, CallError>;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Surely not done: the request was never written.
+    #[error("{0}")]
+    NotSent(String),
+    /// Perhaps done: the connection was lost, or the time ran out, after the request was written.
+    #[error("{0}")]
+    Lost(String),
+    /// The broker speaks no version of this API that we do.
+    #[error("the broker speaks {api:?} versions {theirs:?}, ottla {ours:?}")]
+    Unsupported { api: Api, ours: (i16, i16), theirs: Option<(i16, i16)> },
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// What is known of the cluster; a new one with each metadata answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ClusterView {
+    /// Grows with each change.
+    pub(crate) revision: u64,
+    pub(crate) topics: BTreeMap<Arc<str>, TopicView>,
+}
+
+/// One topic, as the newest metadata told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TopicView {
+    /// NONE, or why the topic's partitions are not known (unknown topic, no permission, …).
+    pub(crate) error: ErrorCode,
+    pub(crate) id: Option<TopicId>,
+    /// Indexed by partition number.
+    pub(crate) partitions: Vec<PartitionView>,
+}
+
+/// One partition, as the newest metadata told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PartitionView {
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+}
+
+impl ClusterView {
+    /// Looks a partition up; `None` when its topic or number is not known.
+    pub(crate) fn partition(&self, partition: &TopicPartition) -> Option<&PartitionView> {
+        self.topics.get(partition.topic())?.partitions.get(usize::try_from(partition.partition()).ok()?)
+    }
+}
+
+/// When a machine wants to be called again, and why.
+pub(crate) type Deadline = (Instant, &'static str);
+
+/// The earlier of two deadlines.
+pub(crate) fn earliest(a: Option<Deadline>, b: Option<Deadline>) -> Option<Deadline> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Checks what must always hold. A breach is a bug of ottla: it panics in tests, simulation and fuzzing, and is logged in release, where
+/// the caller goes the safe way.
+macro_rules! invariant {
+    ($cond:expr, $($what:tt)+) => {{
+        let holds = $cond;
+        if !holds {
+            debug_assert!(holds, $($what)+);
+            tracing::error!(target: "ottla", "broken invariant, please report: {}", format_args!($($what)+));
+        }
+        holds
+    }};
+}
+pub(crate) use invariant;

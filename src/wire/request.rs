@@ -1,0 +1,188 @@
+//! Requests, as the state machines state them, and their encoding at each version.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use bytes::Bytes;
+
+use super::Api;
+use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
+
+/// A request before its version is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    ApiVersions,
+    /// Topics by name; an empty list asks for the brokers only. Never creates a topic.
+    Metadata {
+        topics: Vec<Arc<str>>,
+    },
+    FindCoordinator {
+        group: Arc<str>,
+    },
+    JoinGroup(JoinGroupRequest),
+    SyncGroup(SyncGroupRequest),
+    Heartbeat(MemberRequest),
+    LeaveGroup(LeaveGroupRequest),
+    OffsetCommit(OffsetCommitRequest),
+    /// Committed offsets, stable ones only (KIP-447).
+    OffsetFetch {
+        group: Arc<str>,
+        partitions: Vec<TopicPartition>,
+    },
+    ListOffsets {
+        isolation: Isolation,
+        partitions: Vec<ListOffsetsPartition>,
+    },
+    Fetch(FetchRequest),
+    OffsetForLeaderEpoch {
+        partitions: Vec<EpochPartition>,
+    },
+}
+
+/// Who speaks: the part that most requests of a member have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MemberRequest {
+    pub(crate) group: Arc<str>,
+    pub(crate) generation: Generation,
+    pub(crate) member_id: Arc<str>,
+    pub(crate) instance_id: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct JoinGroupRequest {
+    pub(crate) group: Arc<str>,
+    /// Empty when the member has none yet.
+    pub(crate) member_id: Arc<str>,
+    pub(crate) instance_id: Option<Arc<str>>,
+    pub(crate) session_timeout_ms: i32,
+    pub(crate) rebalance_timeout_ms: i32,
+    /// Assignor names with each one's subscription blob, preferred first. The protocol type is always "consumer".
+    pub(crate) protocols: Vec<(Arc<str>, Bytes)>,
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SyncGroupRequest {
+    pub(crate) member: MemberRequest,
+    /// The assignor that the broker selected.
+    pub(crate) protocol: Arc<str>,
+    /// Member id and assignment blob; empty for a follower.
+    pub(crate) assignments: Vec<(Arc<str>, Bytes)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LeaveGroupRequest {
+    pub(crate) group: Arc<str>,
+    pub(crate) member_id: Arc<str>,
+    pub(crate) instance_id: Option<Arc<str>>,
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OffsetCommitRequest {
+    pub(crate) member: MemberRequest,
+    pub(crate) partitions: Vec<CommitPartition>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CommitPartition {
+    pub(crate) partition: TopicPartition,
+    /// The offset of the next record to read.
+    pub(crate) offset: Offset,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Which records a reader may see (Java: `isolation.level`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+/// What ListOffsets asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    Earliest,
+    Latest,
+    /// The first offset whose record is at least this old or newer, in milliseconds since 1970.
+    AtMs(i64),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ListOffsetsPartition {
+    pub(crate) partition: TopicPartition,
+    pub(crate) current_leader_epoch: Option<LeaderEpoch>,
+    pub(crate) timestamp: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EpochPartition {
+    pub(crate) partition: TopicPartition,
+    pub(crate) current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch whose end is asked for.
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+/// A Fetch outside any fetch session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FetchRequest {
+    pub(crate) max_wait_ms: i32,
+    pub(crate) min_bytes: i32,
+    pub(crate) max_bytes: i32,
+    pub(crate) isolation: Isolation,
+    pub(crate) rack: Option<Arc<str>>,
+    pub(crate) partitions: Vec<FetchPartition>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FetchPartition {
+    pub(crate) partition: TopicPartition,
+    /// Without it for every partition, no version from 13 on can be used.
+    pub(crate) topic_id: Option<TopicId>,
+    pub(crate) current_leader_epoch: Option<LeaderEpoch>,
+    pub(crate) offset: Offset,
+    /// The epoch of the record before `offset`, so that the leader can report a truncation (v12 and later).
+    pub(crate) last_fetched_epoch: Option<LeaderEpoch>,
+    pub(crate) max_bytes: i32,
+}
+
+/// A request that cannot be said at the chosen version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot encode {api:?} version {version}: {what}")]
+pub(crate) struct EncodeError {
+    pub(crate) api: Api,
+    pub(crate) version: i16,
+    pub(crate) what: String,
+}
+
+impl Request {
+    /// Which API this is a request of.
+    pub(crate) fn api(&self) -> Api {
+        match self {
+            Self::ApiVersions => Api::ApiVersions,
+            Self::Metadata { .. } => Api::Metadata,
+            Self::FindCoordinator { .. } => Api::FindCoordinator,
+            Self::JoinGroup(_) => Api::JoinGroup,
+            Self::SyncGroup(_) => Api::SyncGroup,
+            Self::Heartbeat(_) => Api::Heartbeat,
+            Self::LeaveGroup(_) => Api::LeaveGroup,
+            Self::OffsetCommit(_) => Api::OffsetCommit,
+            Self::OffsetFetch { .. } => Api::OffsetFetch,
+            Self::ListOffsets { .. } => Api::ListOffsets,
+            Self::Fetch(_) => Api::Fetch,
+            Self::OffsetForLeaderEpoch { .. } => Api::OffsetForLeaderEpoch,
+        }
+    }
+
+    /// The versions at which this very request can be said and its answer read.
+    pub(crate) fn versions(&self) -> RangeInclusive<i16> {
+        todo!()
+    }
+
+    /// Encodes the whole frame: length, header, body.
+    pub(crate) fn encode(&self, _version: i16, _correlation_id: i32, _client_id: &str) -> Result<Bytes, EncodeError> {
+        todo!()
+    }
+}
+
+#[allow(dead_code)]
+fn uses(_: BrokerId) {}
