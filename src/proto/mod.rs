@@ -136,6 +136,53 @@ impl ClusterView {
     }
 }
 
+/// Something the user must hear of: the library retries what can be retried, so this is fatal, needs a decision, or lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Problem {
+    pub(crate) kind: ProblemKind,
+    /// The partition it concerns, where it is one.
+    pub(crate) partition: Option<TopicPartition>,
+    /// What the broker said, where it was the broker.
+    pub(crate) code: Option<ErrorCode>,
+    /// A sentence without a full stop: what was tried, on which topic, partition, group or broker, what came of it, and what to do.
+    pub(crate) what: String,
+    /// Nothing more will come: the consumer has ended.
+    pub(crate) fatal: bool,
+}
+
+/// By what a user's program would tell problems apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ProblemKind {
+    /// No broker can be reached, or the coordinator cannot be found, for a while now.
+    Unreachable,
+    /// A broker speaks no version of a request that ottla speaks, or is no Kafka at all.
+    Incompatible,
+    /// The group, or a topic, may not be used by this user.
+    Unauthorized,
+    /// A subscribed topic does not exist.
+    UnknownTopic,
+    /// The group refused this member for good: settings, size, protocol.
+    GroupRefused,
+    /// Another member took this one's `group.instance.id`.
+    Fenced,
+    /// A custom assignor gave a partition twice, or to a member that did not ask for it.
+    BadAssignment,
+    /// There is no committed offset, or it is out of range, and the reset policy is to fail.
+    NoOffset,
+    /// The log was truncated below what had been read (unclean leader election).
+    Truncated,
+    /// Bytes that fail their checksum or cannot be decoded.
+    Corrupt,
+    /// Records in a format older than Kafka 0.11.
+    LegacyFormat,
+    /// A commit was refused for a reason that lasts.
+    CommitRefused,
+    /// Processing stalled longer than `processing_timeout`: the member left the group.
+    ProcessingStalled,
+    /// An answer that no correct broker gives.
+    Protocol,
+}
+
 /// When a machine wants to be called again, and why.
 pub(crate) type Deadline = (Instant, &'static str);
 
