@@ -1,9 +1,62 @@
-//! ottla
+//! A Kafka consumer in pure Rust: it joins consumer groups, hands out records as a stream under an explicit delivery mode, and commits
+//! **what was finished**, not what was handed out.
+//!
+//! ```no_run
+//! # async fn store(_: Option<&[u8]>, _: Option<&[u8]>) -> Result<(), std::io::Error> { Ok(()) }
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use ottla::Consumer;
+//!
+//! let mut records = Consumer::builder("orders-worker", ["localhost:9092"])
+//!     .subscribe(["orders"])
+//!     .connect()
+//!     .await?
+//!     .at_least_once();
+//!
+//! while let Some(delivery) = records.next().await {
+//!     let delivery = delivery?;
+//!     store(delivery.key(), delivery.value()).await?;
+//!     delivery.ack(); // not reached on error: the record is read again
+//! }
+//! records.close(Duration::from_secs(10)).await?; // waits for outstanding acks, commits, leaves the group
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Delivery modes
+//!
+//! | call | item | contract |
+//! |---|---|---|
+//! | [`at_least_once`](Consumer::at_least_once) | [`Delivery`] | to be acknowledged, in any order, from any task; what is committed is the offset below which everything was; dropped unacknowledged = handed out again |
+//! | [`at_most_once`](Consumer::at_most_once) | [`Record`] | handed out only after the broker acknowledged a commit beyond it; never twice, perhaps never |
+//! | [`manual`](Consumer::manual) | [`ManualBatch`] | the program commits, and hears what became of it |
+//! | [`partitions`](Consumer::partitions) | [`PartitionStream`] | one at-least-once stream for each assigned partition |
+//!
+//! Each is a [`Stream`](futures_core::Stream) and has an inherent, cancel-safe `next`. [`AtLeastOnce::batches`] hands out whole batches.
+//!
+//! # What goes on by itself
+//!
+//! Heartbeats, rebalances, fetching and commits go on in a background task, whether or not the program asks for records just then. An error
+//! on a stream is something to know or to decide: the library retries what can be retried. [`Handle`] steers and watches a consumer from
+//! anywhere.
+
+#![forbid(unsafe_code)]
 
 mod assignor;
 mod consumer;
+mod error;
 mod model;
 mod net;
 mod proto;
+mod record;
 mod records;
 mod wire;
+
+pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};
+pub use consumer::{
+    AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent, Handle,
+    Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo,
+};
+pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
+pub use model::TopicPartition;
+pub use record::{Header, Headers, OwnedRecord};

@@ -1,1 +1,91 @@
+//! What a program holds: the builder, the streams, the records, the handle.
+//!
+//! The delivery contract is kept here, on the user's side of the core: `acks` knows what is finished, `run` holds what was fetched,
+//! `inbox` stands between the driver and the streams.
 
+mod acks;
+mod at_least_once;
+mod at_most_once;
+mod builder;
+mod delivery;
+mod feed;
+mod handle;
+mod inbox;
+mod manual;
+mod member;
+mod partitions;
+mod release;
+mod run;
+
+pub use at_least_once::{AtLeastOnce, Batches};
+pub use at_most_once::AtMostOnce;
+pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
+pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};
+pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo};
+pub use manual::{Manual, ManualBatch};
+pub use partitions::{PartitionEnd, PartitionStream, Partitions};
+
+use std::sync::Arc;
+
+use builder::reset_policy;
+use feed::{Feed, ReadSettings};
+use inbox::{Inbox, Mode};
+use member::Member;
+
+use crate::proto::message::Command;
+
+/// A connected consumer that has not yet joined its group: what is left to say is how records are delivered.
+///
+/// Made by [`Consumer::builder`].
+pub struct Consumer {
+    inbox: Arc<Inbox>,
+    topics: Vec<Arc<str>>,
+    offset_reset: Option<OffsetReset>,
+    settings: ReadSettings,
+    member: Member,
+}
+
+impl Consumer {
+    /// Starts to describe a member of the consumer group `group_id` (Java: `group.id`), which finds its cluster through the
+    /// `bootstrap` addresses (Java: `bootstrap.servers`), each `host:port`.
+    pub fn builder<S: Into<String>>(group_id: impl Into<String>, bootstrap: impl IntoIterator<Item = S>) -> ConsumerBuilder {
+        ConsumerBuilder::new(group_id.into(), bootstrap.into_iter().map(Into::into).collect())
+    }
+
+    /// Joins the group; records are committed after they were acknowledged. The default choice.
+    pub fn at_least_once(self) -> AtLeastOnce {
+        let (feed, member) = self.join(Mode::AtLeastOnce);
+        AtLeastOnce::new(feed, member)
+    }
+
+    /// Joins the group; records are committed before they are handed out.
+    pub fn at_most_once(self) -> AtMostOnce {
+        let (feed, member) = self.join(Mode::AtMostOnce);
+        AtMostOnce::new(feed, member)
+    }
+
+    /// Joins the group; the program commits by itself.
+    pub fn manual(self) -> Manual {
+        let (feed, member) = self.join(Mode::Manual);
+        Manual::new(feed, member)
+    }
+
+    /// Joins the group; each assigned partition comes as a stream of its own, at least once.
+    pub fn partitions(self) -> Partitions {
+        self.subscribe(Mode::AtLeastOnce, true);
+        Partitions::new(self.inbox, self.settings, self.member)
+    }
+
+    fn join(self, mode: Mode) -> (Feed, Member) {
+        self.subscribe(mode, false);
+        (Feed::new(self.inbox, None, self.settings), self.member)
+    }
+
+    fn subscribe(&self, mode: Mode, split: bool) {
+        // Going back to the beginning would hand out again what was handed out before.
+        let usual = if mode == Mode::AtMostOnce { OffsetReset::Latest } else { OffsetReset::Earliest };
+        let reset = reset_policy(self.offset_reset.unwrap_or(usual));
+        self.inbox.set_mode(mode, split);
+        self.inbox.command(Command::Subscribe { topics: self.topics.clone(), reset });
+    }
+}

@@ -1,0 +1,212 @@
+//! At least once: a record counts as finished when it was acknowledged, and only what is finished is committed.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+
+use super::{
+    delivery::{Batch, Delivery},
+    feed::{Feed, Next},
+    inbox::Redelivery,
+    member::Member,
+    run::{Run, RunCursor},
+};
+use crate::error::{CloseError, ConsumeError};
+
+/// A stream of [`Delivery`]: each record is to be acknowledged, in any order, from any task.
+///
+/// What is committed is the offset below which everything was acknowledged. A delivery that is dropped without an ack (a panic, an early
+/// return) is handed out again after a back-off, with [`attempt`](Delivery::attempt) one higher. After a crash, whatever was not yet
+/// committed is read again by whoever gets the partition: **processing should be idempotent**.
+///
+/// Before a partition goes to another member, the stream hands out nothing more of it, waits (up to `drain_timeout`) for the deliveries
+/// that are out, and commits; so on a clean hand-over nothing is processed twice. The wait also ends only when the stream itself is
+/// polled, or dropped: poll it, or use [`handle`](Self::handle) to [`shutdown`](super::Handle::shutdown).
+///
+/// Dropping the stream without [`close`](Self::close) never blocks: a background task then commits what was acknowledged and leaves the
+/// group, as far as the runtime lives long enough for that.
+pub struct AtLeastOnce {
+    feed: Feed,
+    cursor: Option<RunCursor>,
+    member: Member,
+}
+
+impl AtLeastOnce {
+    pub(crate) fn new(feed: Feed, member: Member) -> Self {
+        Self { feed, cursor: None, member }
+    }
+
+    /// Waits for the next record. `None` after [`close`](Self::close), [`shutdown`](super::Handle::shutdown) or a fatal error.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConsumeError`]. Unless [`is_fatal`](ConsumeError::is_fatal), the stream goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future before it is ready loses nothing.
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Delivery, ConsumeError>>> + Send {
+        std::future::poll_fn(|cx| self.poll_delivery(cx))
+    }
+
+    #[inline]
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ConsumeError>>> {
+        loop {
+            if let Some(cursor) = &mut self.cursor {
+                if !cursor.run().is_fenced() && !self.feed.inbox().is_urgent() {
+                    if let Some(Ok(delivery)) = cursor.next() {
+                        return Poll::Ready(Some(Ok(delivery)));
+                    }
+                }
+            }
+            match ready!(self.poll_more(cx)) {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(delivery))) => return Poll::Ready(Some(Ok(delivery))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Off the hot path: a new run, a redelivery, an error.
+    #[inline(never)]
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Delivery>, ConsumeError>>> {
+        if let Some(urgent) = self.feed.take_urgent() {
+            return Poll::Ready(Some(urgent.map(Redelivery::into_delivery)));
+        }
+        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().is_fenced()) {
+            match cursor.next() {
+                Some(Ok(delivery)) => return Poll::Ready(Some(Ok(Some(delivery)))),
+                Some(Err(error)) => {
+                    let run = Arc::clone(cursor.run());
+                    self.feed.corrupt(&run, &error);
+                }
+                None => {}
+            }
+        }
+        self.cursor = None;
+        Poll::Ready(match ready!(self.feed.poll_next(cx)) {
+            Some(Ok(Next::Run(run))) => {
+                self.cursor = Some(RunCursor::new(run));
+                Some(Ok(None))
+            }
+            Some(Ok(Next::Redelivery(redelivery))) => Some(Ok(redelivery.into_delivery())),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        })
+    }
+
+    /// Hands out whole batches, with one ack for each, instead of single records: for those who count nanoseconds.
+    pub fn batches(self) -> Batches {
+        Batches { feed: self.feed, member: self.member }
+    }
+
+    /// Returns a handle that pauses, seeks, watches and shuts down this consumer from anywhere.
+    pub fn handle(&self) -> super::Handle {
+        self.member.handle()
+    }
+
+    /// Stops handing out records, waits for outstanding acks, commits, leaves the group.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`] says what could not be finished within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the closing; it goes on in the background.
+    pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
+        let Self { feed, cursor, member } = self;
+        drop((feed, cursor));
+        member.close(timeout).await
+    }
+}
+
+impl Stream for AtLeastOnce {
+    type Item = Result<Delivery, ConsumeError>;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_delivery(cx)
+    }
+}
+
+/// A stream of [`Batch`]: the batch form of [`AtLeastOnce`], with the same contract for each batch as a whole.
+pub struct Batches {
+    feed: Feed,
+    member: Member,
+}
+
+impl Batches {
+    /// Waits for the next batch of records of one partition.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConsumeError`]. Unless [`is_fatal`](ConsumeError::is_fatal), the stream goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future before it is ready loses nothing.
+    pub fn next_batch(&mut self) -> impl Future<Output = Option<Result<Batch, ConsumeError>>> + Send {
+        std::future::poll_fn(|cx| self.poll_batch(cx))
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, ConsumeError>>> {
+        loop {
+            match ready!(self.feed.poll_next(cx)) {
+                Some(Ok(Next::Run(run))) => match open_batch(&mut self.feed, run) {
+                    Some(batch) => return Poll::Ready(Some(Ok(batch))),
+                    None => continue,
+                },
+                Some(Ok(Next::Redelivery(Redelivery::Batch { run }))) => return Poll::Ready(Some(Ok(Batch::again(run)))),
+                Some(Ok(Next::Redelivery(Redelivery::Record { .. }))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Returns a handle that pauses, seeks, watches and shuts down this consumer from anywhere.
+    pub fn handle(&self) -> super::Handle {
+        self.member.handle()
+    }
+
+    /// Stops handing out batches, waits for outstanding acks, commits, leaves the group: as [`AtLeastOnce::close`].
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`] says what could not be finished within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the closing; it goes on in the background.
+    pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
+        let Self { feed, member } = self;
+        drop(feed);
+        member.close(timeout).await
+    }
+}
+
+impl Stream for Batches {
+    type Item = Result<Batch, ConsumeError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_batch(cx)
+    }
+}
+
+/// Makes a batch of a run whose every record can be decoded.
+fn open_batch(feed: &mut Feed, run: Arc<Run>) -> Option<Batch> {
+    match run.first_malformed() {
+        None => Some(Batch::new(run)),
+        Some(error) => {
+            feed.corrupt(&run, &error);
+            None
+        }
+    }
+}

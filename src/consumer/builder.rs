@@ -1,0 +1,580 @@
+//! Settings, each with its default, its unit and its name in Java, and the way from them to a connected consumer.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Consumer, Handle,
+    feed::ReadSettings,
+    inbox::Inbox,
+    member::Member,
+};
+use crate::{
+    assignor::{Assignor, Range, RoundRobin},
+    error::{BuildError, ConsumeErrorKind},
+    net,
+    proto::{
+        BrokerAddr,
+        cluster::ClusterConfig,
+        consumer::{Config, Consumer as Core},
+        fetch::FetchConfig,
+        group::GroupConfig,
+        message::Command,
+        offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
+    },
+    wire,
+};
+
+/// Which records of transactions are handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Only records of committed transactions, and records outside any (Java: `read_committed`).
+    #[default]
+    ReadCommitted,
+    /// Every record as soon as it is replicated, also those of transactions that are open or were aborted (Java: `read_uncommitted`).
+    ReadUncommitted,
+}
+
+/// Where to begin in a partition for which the group has committed nothing, or whose committed offset is not in the log (any more).
+///
+/// Nothing else ever leads here: an error while the committed offset is looked up is retried, however long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OffsetReset {
+    /// At the first record there still is.
+    Earliest,
+    /// Behind the last record: only what is written from now on.
+    Latest,
+    /// At the first record that is at most so old (Java: `by_duration:`, KIP-1106); at the end where there is none.
+    ByDuration(Duration),
+    /// Nowhere: the stream says so (`ConsumeErrorKind::NoOffset`) and the partition rests until a seek (Java: `none`).
+    Fail,
+}
+
+/// Describes a consumer; [`connect`](Self::connect) makes it.
+///
+/// Every setting but the topics has a default that suits most programs.
+#[derive(Debug)]
+pub struct ConsumerBuilder {
+    group_id: String,
+    bootstrap: Vec<String>,
+    topics: Vec<String>,
+    client_id: String,
+    group_instance_id: Option<String>,
+    client_rack: Option<String>,
+    assignors: Vec<Arc<dyn Assignor>>,
+    isolation: Isolation,
+    offset_reset: Option<OffsetReset>,
+    commit_interval: Duration,
+    session_timeout: Duration,
+    heartbeat_interval: Duration,
+    rebalance_timeout: Duration,
+    processing_timeout: Duration,
+    drain_timeout: Duration,
+    redelivery_backoff: Duration,
+    redelivery_backoff_max: Duration,
+    unacked_records_max: usize,
+    buffer_bytes_max: usize,
+    partition_fetch_bytes_max: usize,
+    decompressed_batch_bytes_max: usize,
+    fetch_max_wait: Duration,
+    fetch_min_bytes: usize,
+    verify_crc: bool,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    metadata_max_age: Duration,
+    reconnect_backoff: Duration,
+    reconnect_backoff_max: Duration,
+    retry_backoff: Duration,
+    retry_backoff_max: Duration,
+}
+
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+/// A request or an answer larger than this is refused, whatever else is set.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+
+impl ConsumerBuilder {
+    pub(crate) fn new(group_id: String, bootstrap: Vec<String>) -> Self {
+        Self {
+            group_id,
+            bootstrap,
+            topics: Vec::new(),
+            client_id: "ottla".into(),
+            group_instance_id: None,
+            client_rack: None,
+            assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
+            isolation: Isolation::default(),
+            offset_reset: None,
+            commit_interval: Duration::from_secs(1),
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            rebalance_timeout: Duration::from_secs(300),
+            processing_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(30),
+            redelivery_backoff: Duration::from_millis(100),
+            redelivery_backoff_max: Duration::from_secs(30),
+            unacked_records_max: 1_000_000,
+            buffer_bytes_max: 64 << 20,
+            partition_fetch_bytes_max: 1 << 20,
+            decompressed_batch_bytes_max: 64 << 20,
+            fetch_max_wait: Duration::from_millis(500),
+            fetch_min_bytes: 1,
+            verify_crc: true,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            metadata_max_age: Duration::from_secs(300),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            retry_backoff: RETRY_BACKOFF,
+            retry_backoff_max: Duration::from_secs(1),
+        }
+    }
+
+    /// Subscribes to these topics; more than one call adds up. At least one is required.
+    ///
+    /// A topic that does not exist yet is read as soon as it does; the stream says meanwhile that it is missing. ottla never lets a
+    /// broker create a topic.
+    pub fn subscribe<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
+        self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Names this program in the brokers' logs and quotas. Default: `ottla`. Java: `client.id`.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = client_id.into();
+        self
+    }
+
+    /// Makes this a static member (KIP-345): when it stops and comes back under the same name within the session timeout, no partition
+    /// moves. Two running members must never share a name. Needs Kafka 2.3. Default: none. Java: `group.instance.id`.
+    pub fn group_instance_id(mut self, name: impl Into<String>) -> Self {
+        self.group_instance_id = Some(name.into());
+        self
+    }
+
+    /// Says in which rack this program runs, for assignors that care. Default: none. Java: `client.rack`.
+    pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
+        self.client_rack = Some(rack.into());
+        self
+    }
+
+    /// Offers these assignors to the group, preferred first; the coordinator picks one that all members offer. Default: `Range`, then
+    /// `RoundRobin`. Java: `partition.assignment.strategy`.
+    pub fn assignors(mut self, assignors: impl IntoIterator<Item = Arc<dyn Assignor>>) -> Self {
+        self.assignors = assignors.into_iter().collect();
+        self
+    }
+
+    /// Chooses which records of transactions are handed out. Default: `ReadCommitted` (Java's default is the other). Java:
+    /// `isolation.level`.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Chooses where to begin when there is no committed offset in the log. Default: `Earliest`, so that nothing is skipped; for
+    /// `at_most_once`, `Latest`, so that nothing is repeated. Java: `auto.offset.reset`.
+    pub fn offset_reset(mut self, policy: OffsetReset) -> Self {
+        self.offset_reset = Some(policy);
+        self
+    }
+
+    /// How often what was finished is committed. Default: 1 s. A crash repeats at most about this much work; each commit is one small
+    /// request. Java: `auto.commit.interval.ms`, though what is committed there is what was handed out.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
+
+    /// How long the coordinator waits for a heartbeat before it gives a member's partitions away. Default: 45 s. Shorter notices a crash
+    /// sooner, and takes a long pause of the machine for one. The broker bounds it (`group.min/max.session.timeout.ms`). Java:
+    /// `session.timeout.ms`.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// How often to send a heartbeat; must be well below the session timeout. Default: 3 s. Java: `heartbeat.interval.ms`.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// How long the group waits for each member to release its partitions and rejoin. Default: 5 min. Java: `max.poll.interval.ms`, which
+    /// there stands for [`processing_timeout`](Self::processing_timeout), too.
+    pub fn rebalance_timeout(mut self, timeout: Duration) -> Self {
+        self.rebalance_timeout = timeout;
+        self
+    }
+
+    /// How long the program may neither take nor acknowledge a record before this member leaves the group, so that others get its
+    /// partitions. Default: 5 min. Java: `max.poll.interval.ms`.
+    pub fn processing_timeout(mut self, timeout: Duration) -> Self {
+        self.processing_timeout = timeout;
+        self
+    }
+
+    /// How long a rebalance waits for records that are in work, so that they can be committed before their partition moves. Default:
+    /// 30 s. What is not finished by then is processed again by the next owner. Never more than three quarters of the rebalance timeout.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// How long a record that was dropped unacknowledged rests before it is handed out again: `first` after the first attempt, doubled
+    /// after each further one up to `max`. Default: 100 ms and 30 s.
+    pub fn redelivery_backoff(mut self, first: Duration, max: Duration) -> Self {
+        self.redelivery_backoff = first;
+        self.redelivery_backoff_max = max;
+        self
+    }
+
+    /// How many records may be handed out and unacknowledged before the stream says so and waits. Default: 1,000,000. Each keeps the
+    /// memory of its whole fetch alive.
+    pub fn unacked_records_max(mut self, records: usize) -> Self {
+        self.unacked_records_max = records;
+        self
+    }
+
+    /// How many bytes may be fetched ahead of what the program takes, over all partitions. Default: 64 MiB.
+    pub fn buffer_bytes_max(mut self, bytes: usize) -> Self {
+        self.buffer_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes to ask for of each partition in one request. Default: 1 MiB, which measured best. A larger batch is read all the
+    /// same. Java: `max.partition.fetch.bytes`.
+    pub fn partition_fetch_bytes_max(mut self, bytes: usize) -> Self {
+        self.partition_fetch_bytes_max = bytes;
+        self
+    }
+
+    /// How large a compressed batch may become; a larger one is refused as corrupt. Default: 64 MiB.
+    pub fn decompressed_batch_bytes_max(mut self, bytes: usize) -> Self {
+        self.decompressed_batch_bytes_max = bytes;
+        self
+    }
+
+    /// How long a broker may wait for `fetch_min_bytes` before it answers. Default: 500 ms. Java: `fetch.max.wait.ms`.
+    pub fn fetch_max_wait(mut self, wait: Duration) -> Self {
+        self.fetch_max_wait = wait;
+        self
+    }
+
+    /// How many bytes a broker shall gather before it answers. Default: 1, which is as soon as there is anything. Java: `fetch.min.bytes`.
+    pub fn fetch_min_bytes(mut self, bytes: usize) -> Self {
+        self.fetch_min_bytes = bytes;
+        self
+    }
+
+    /// Whether batches' checksums are verified. Default: yes. Java: `check.crcs`.
+    pub fn verify_crc(mut self, verify: bool) -> Self {
+        self.verify_crc = verify;
+        self
+    }
+
+    /// How long to wait for a connection; also bounds [`connect`](Self::connect). Default: 10 s. Java:
+    /// `socket.connection.setup.timeout.ms`.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for an answer before the connection is given up. Default: 30 s. Java: `request.timeout.ms`.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How old metadata may become before it is fetched again: how soon new partitions are found. Default: 5 min. Java:
+    /// `metadata.max.age.ms`.
+    pub fn metadata_max_age(mut self, age: Duration) -> Self {
+        self.metadata_max_age = age;
+        self
+    }
+
+    /// How long to wait before connecting again to a broker that could not be reached: doubled after each failure, from `first` to `max`.
+    /// Default: 50 ms and 1 s. Java: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`.
+    pub fn reconnect_backoff(mut self, first: Duration, max: Duration) -> Self {
+        self.reconnect_backoff = first;
+        self.reconnect_backoff_max = max;
+        self
+    }
+
+    /// How long to wait before a refused request is sent again: doubled after each failure, from `first` to `max`. Default: 100 ms and
+    /// 1 s. Java: `retry.backoff.ms`, `retry.backoff.max.ms`.
+    pub fn retry_backoff(mut self, first: Duration, max: Duration) -> Self {
+        self.retry_backoff = first;
+        self.retry_backoff_max = max;
+        self
+    }
+
+    /// Connects to the cluster; the group is joined when a delivery mode is chosen on what comes back.
+    ///
+    /// Starts a background task on the current tokio runtime, which ends when the consumer is closed or dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidSetting`] at once; the others when no broker answers within `connect_timeout`. Once connected, a consumer
+    /// never gives up for want of a broker.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the connection up.
+    pub async fn connect(self) -> Result<Consumer, BuildError> {
+        let bootstrap = self.check()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let inbox = Arc::new(Inbox::new(commands, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let reached = inbox.reached();
+        let core = Core::new(Instant::now(), self.core_config(bootstrap));
+        let events = Arc::clone(&inbox);
+        tokio::spawn(net::drive(core, receiver, net_settings(self.connect_timeout), move |event| events.handle(event)));
+        let member = Member::new(Arc::clone(&inbox), Handle::new(Arc::clone(&inbox)));
+        match tokio::time::timeout(self.connect_timeout, reached).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
+                return Err(match error.kind() {
+                    ConsumeErrorKind::Incompatible => BuildError::Incompatible { message: error.to_string() },
+                    _ => BuildError::Unreachable { message: error.to_string() },
+                });
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(BuildError::TimedOut { after: self.connect_timeout, bootstrap: self.bootstrap.join(", ") });
+            }
+        }
+        Ok(Consumer {
+            inbox,
+            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
+            offset_reset: self.offset_reset,
+            settings: ReadSettings {
+                read_committed: self.isolation == Isolation::ReadCommitted,
+                verify_crc: self.verify_crc,
+                decompressed_bytes_max: self.decompressed_batch_bytes_max,
+            },
+            member,
+        })
+    }
+
+    fn check(&self) -> Result<Vec<BrokerAddr>, BuildError> {
+        let invalid = |setting, why: String| Err(BuildError::InvalidSetting { setting, why });
+        if self.group_id.is_empty() {
+            return invalid("builder(group_id)", "a consumer group needs a name".into());
+        }
+        if self.topics.is_empty() {
+            return invalid("subscribe", "name at least one topic".into());
+        }
+        if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
+            let why = format!("{topic:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"");
+            return invalid("subscribe", why);
+        }
+        if self.bootstrap.is_empty() {
+            return invalid("builder(bootstrap)", "name at least one address, such as \"localhost:9092\"".into());
+        }
+        if self.assignors.is_empty() {
+            return invalid("assignors", "a group needs at least one".into());
+        }
+        if self.group_instance_id.as_deref() == Some("") {
+            return invalid("group_instance_id", "an empty name is none: leave it out".into());
+        }
+        if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
+            let why = format!("{:?} must be above zero and below session_timeout ({:?}), best a third of it", self.heartbeat_interval, self.session_timeout);
+            return invalid("heartbeat_interval", why);
+        }
+        let timeouts = [
+            ("session_timeout", self.session_timeout),
+            ("rebalance_timeout", self.rebalance_timeout),
+            ("processing_timeout", self.processing_timeout),
+            ("commit_interval", self.commit_interval),
+            ("connect_timeout", self.connect_timeout),
+            ("request_timeout", self.request_timeout),
+            ("metadata_max_age", self.metadata_max_age),
+            ("fetch_max_wait", self.fetch_max_wait),
+            ("reconnect_backoff", self.reconnect_backoff),
+            ("retry_backoff", self.retry_backoff),
+        ];
+        if let Some((setting, value)) = timeouts.into_iter().find(|(_, value)| value.as_millis() == 0 || i32::try_from(value.as_millis()).is_err()) {
+            return invalid(setting, format!("{value:?} must be at least 1 ms and at most {} ms", i32::MAX));
+        }
+        if self.request_timeout <= self.fetch_max_wait {
+            return invalid("request_timeout", format!("{:?} must be above fetch_max_wait ({:?})", self.request_timeout, self.fetch_max_wait));
+        }
+        for (setting, bytes) in [
+            ("partition_fetch_bytes_max", self.partition_fetch_bytes_max),
+            ("buffer_bytes_max", self.buffer_bytes_max),
+            ("fetch_min_bytes", self.fetch_min_bytes),
+            ("decompressed_batch_bytes_max", self.decompressed_batch_bytes_max),
+            ("unacked_records_max", self.unacked_records_max),
+        ] {
+            if bytes == 0 || i32::try_from(bytes).is_err() {
+                return invalid(setting, format!("{bytes} must be at least 1 and at most {}", i32::MAX));
+            }
+        }
+        self.bootstrap.iter().map(|addr| parse_addr(addr)).collect()
+    }
+
+    fn core_config(&self, bootstrap: Vec<BrokerAddr>) -> Config {
+        // The core itself has no source of chance: what jitter it needs grows from this.
+        let seed = RandomState::new().hash_one(std::process::id());
+        let group: Arc<str> = self.group_id.as_str().into();
+        let instance_id: Option<Arc<str>> = self.group_instance_id.as_deref().map(Into::into);
+        let rack: Option<Arc<str>> = self.client_rack.as_deref().map(Into::into);
+        let isolation = match self.isolation {
+            Isolation::ReadCommitted => wire::Isolation::ReadCommitted,
+            Isolation::ReadUncommitted => wire::Isolation::ReadUncommitted,
+        };
+        let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
+        let (retry_backoff, retry_backoff_max, request_timeout) = (self.retry_backoff, self.retry_backoff_max, self.request_timeout);
+        Config {
+            cluster: ClusterConfig {
+                bootstrap,
+                client_id: self.client_id.as_str().into(),
+                group: Some(Arc::clone(&group)),
+                request_timeout,
+                connect_timeout: self.connect_timeout,
+                metadata_max_age: self.metadata_max_age,
+                reconnect_backoff: self.reconnect_backoff,
+                reconnect_backoff_max: self.reconnect_backoff_max,
+                retry_backoff,
+                retry_backoff_max,
+                idle_timeout: Duration::from_secs(540),
+                seed,
+            },
+            group: GroupConfig {
+                group: Arc::clone(&group),
+                instance_id: instance_id.clone(),
+                rack: rack.clone(),
+                assignors: self.assignors.clone(),
+                session_timeout: self.session_timeout,
+                heartbeat_interval: self.heartbeat_interval,
+                rebalance_timeout: self.rebalance_timeout,
+                request_timeout,
+                retry_backoff,
+                retry_backoff_max,
+                seed: seed ^ 1,
+            },
+            committer: CommitterConfig {
+                group: Arc::clone(&group),
+                instance_id,
+                interval: self.commit_interval,
+                request_timeout,
+                retry_backoff,
+                retry_backoff_max,
+                seed: seed ^ 2,
+            },
+            positions: PositionsConfig {
+                group,
+                reset: reset_policy(self.offset_reset.unwrap_or(OffsetReset::Earliest)),
+                isolation,
+                request_timeout,
+                retry_backoff,
+                retry_backoff_max,
+                seed: seed ^ 3,
+            },
+            fetch: FetchConfig {
+                isolation,
+                max_wait: self.fetch_max_wait,
+                min_bytes: int(self.fetch_min_bytes),
+                bytes_max: self.buffer_bytes_max,
+                partition_bytes_max: int(self.partition_fetch_bytes_max),
+                rack,
+                request_timeout,
+                retry_backoff,
+                retry_backoff_max,
+                seed: seed ^ 4,
+            },
+            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
+            drain_timeout: self.drain_timeout,
+            processing_timeout: self.processing_timeout,
+            redelivery_backoff: self.redelivery_backoff,
+            redelivery_backoff_max: self.redelivery_backoff_max,
+            started_at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+            started_at: Instant::now(),
+        }
+    }
+}
+
+/// Says what a delivery mode does about a missing offset when the user did not.
+pub(crate) fn reset_policy(policy: OffsetReset) -> ResetPolicy {
+    match policy {
+        OffsetReset::Earliest => ResetPolicy::Earliest,
+        OffsetReset::Latest => ResetPolicy::Latest,
+        OffsetReset::ByDuration(duration) => ResetPolicy::ByDuration(duration),
+        OffsetReset::Fail => ResetPolicy::Fail,
+    }
+}
+
+/// Kafka's own rule for the names of topics.
+fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
+}
+
+fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
+    let invalid = |why: &str| BuildError::InvalidSetting { setting: "builder(bootstrap)", why: format!("{addr:?} {why}: write \"host:port\"") };
+    let (host, port) = addr.trim().rsplit_once(':').ok_or_else(|| invalid("has no port"))?;
+    if host.contains("://") {
+        return Err(invalid("is a URL"));
+    }
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| invalid("has no valid port"))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() {
+        return Err(invalid("has no host"));
+    }
+    Ok(BrokerAddr { host: host.into(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> ConsumerBuilder {
+        ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]).subscribe(["topic"])
+    }
+
+    fn check(builder: ConsumerBuilder, setting: &str) {
+        match builder.check() {
+            Err(BuildError::InvalidSetting { setting: found, why }) => {
+                assert_eq!(found, setting);
+                assert!(!why.is_empty());
+            }
+            other => panic!("{setting}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_by_name() {
+        assert!(builder().check().is_ok());
+        check(ConsumerBuilder::new("".into(), vec!["localhost:9092".into()]).subscribe(["topic"]), "builder(group_id)");
+        check(ConsumerBuilder::new("group".into(), vec![]).subscribe(["topic"]), "builder(bootstrap)");
+        check(ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]), "subscribe");
+        check(builder().subscribe(["no spaces"]), "subscribe");
+        check(builder().assignors([]), "assignors");
+        check(builder().group_instance_id(""), "group_instance_id");
+        check(builder().heartbeat_interval(Duration::from_secs(45)), "heartbeat_interval");
+        check(builder().heartbeat_interval(Duration::ZERO), "heartbeat_interval");
+        check(builder().session_timeout(Duration::from_secs(1 << 40)), "session_timeout");
+        check(builder().commit_interval(Duration::ZERO), "commit_interval");
+        check(builder().request_timeout(Duration::from_millis(400)), "request_timeout");
+        check(builder().buffer_bytes_max(0), "buffer_bytes_max");
+        check(builder().unacked_records_max(0), "unacked_records_max");
+    }
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        let parsed = |addr| parse_addr(addr).map(|addr| (addr.host.to_string(), addr.port)).ok();
+        assert_eq!(parsed("localhost:9092"), Some(("localhost".into(), 9092)));
+        assert_eq!(parsed("[::1]:9092"), Some(("::1".into(), 9092)));
+        for wrong in ["localhost", "localhost:", "localhost:0", "localhost:70000", ":9092", "http://localhost:9092", ""] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+}

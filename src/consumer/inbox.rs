@@ -1,0 +1,791 @@
+//! Between the driver and the user: what was fetched and not yet taken, what the core has to say, and who waits for it.
+//!
+//! The driver puts in (`handle`), the streams take out (`poll_take`), one lock around it, taken once per chunk and never per record.
+//! Nothing in here knows the time: whatever must wait is a command to the core, and comes back as an event.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use indexmap::IndexMap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    delivery::Delivery,
+    handle::{GroupEvent, Lag, Listeners},
+    partitions::PartitionEnd,
+    release::ReleaseWindow,
+    run::{Assigned, Notice, Run},
+};
+use crate::{
+    error::{CommitError, ConsumeError, ConsumeErrorKind},
+    model::{Offset, Position, TopicPartition},
+    proto::{
+        CommitFailure, PartitionHandle, Problem, ProblemKind,
+        message::{Command, Event, PartitionProgress, Progress, Unfinished, Watermarks},
+    },
+    records::{Chunk, RawRecord, RecordError},
+};
+
+/// How records are handed out; chosen once, when the consumer becomes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    AtLeastOnce,
+    AtMostOnce,
+    Manual,
+}
+
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    dropped: Arc<DroppedRecords>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Something more urgent than the records of the current run is there: looked at before every record.
+    urgent: AtomicBool,
+    pub(crate) listeners: Listeners,
+    unacked_records_max: usize,
+    read_committed: bool,
+}
+
+struct State {
+    mode: Mode,
+    /// Each partition has a stream of its own.
+    split: bool,
+    lanes: IndexMap<TopicPartition, Lane>,
+    /// Partitions with something to take, in the order in which they get their turn.
+    turns: VecDeque<TopicPartition>,
+    /// Partitions that have no stream of their own yet.
+    unclaimed: VecDeque<TopicPartition>,
+    problems: VecDeque<ConsumeError>,
+    redeliveries: VecDeque<(PartitionHandle, Redelivery)>,
+    waiting: Option<Waker>,
+    tickets: BTreeMap<u64, (TopicPartition, oneshot::Sender<Result<(), CommitError>>)>,
+    ticket_count: u64,
+    reached: Option<oneshot::Sender<Result<(), ConsumeError>>>,
+    closers: Vec<oneshot::Sender<Unfinished>>,
+    ended: Option<Unfinished>,
+    /// Too many records are unacknowledged: nothing more is taken until some are.
+    blocked: bool,
+    stalled: bool,
+    taken: u64,
+}
+
+/// What belongs to one partition.
+pub(crate) struct Lane {
+    pub(crate) assigned: Arc<Assigned>,
+    chunks: VecDeque<Chunk>,
+    paused: bool,
+    started: bool,
+    revoking: bool,
+    /// At most once: how far records may be handed out.
+    release: ReleaseWindow,
+    pub(crate) watermarks: Option<Watermarks>,
+    pub(crate) committed: Option<Position>,
+    /// The next record to hand out, as far as whole chunks tell.
+    pub(crate) position: Option<Offset>,
+    waiting: Option<Waker>,
+    /// Held by the partition's own stream: while it lives, something of the partition is in work.
+    claim: Arc<()>,
+}
+
+/// A record, or a batch, that was dropped without an ack and is to be handed out again.
+pub(crate) enum Redelivery {
+    Record { run: Arc<Run>, record: RawRecord },
+    Batch { run: Arc<Run> },
+}
+
+impl Redelivery {
+    pub(crate) fn into_delivery(self) -> Option<Delivery> {
+        match self {
+            Self::Record { run, record } => Some(run.redeliver(record)),
+            Self::Batch { .. } => None,
+        }
+    }
+}
+
+/// Dropped records that rest before they are handed out again, by token. Apart from the inbox's own lock because records are dropped
+/// anywhere, perhaps while that lock is held.
+#[derive(Default)]
+struct DroppedRecords {
+    resting: Mutex<(u64, BTreeMap<u64, Redelivery>)>,
+}
+
+impl Inbox {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, unacked_records_max: usize, read_committed: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                mode: Mode::AtLeastOnce,
+                split: false,
+                lanes: IndexMap::new(),
+                turns: VecDeque::new(),
+                unclaimed: VecDeque::new(),
+                problems: VecDeque::new(),
+                redeliveries: VecDeque::new(),
+                waiting: None,
+                tickets: BTreeMap::new(),
+                ticket_count: 0,
+                reached: None,
+                closers: Vec::new(),
+                ended: None,
+                blocked: false,
+                stalled: false,
+                taken: 0,
+            }),
+            dropped: Arc::default(),
+            commands,
+            urgent: AtomicBool::new(false),
+            listeners: Listeners::default(),
+            unacked_records_max,
+            read_committed,
+        }
+    }
+
+    pub(crate) fn set_mode(&self, mode: Mode, split: bool) {
+        let mut state = self.lock();
+        state.mode = mode;
+        state.split = split;
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        // The driver is gone only after the last event, which every waiter has seen.
+        let _ = self.commands.send(command);
+    }
+
+    /// Says whether something more urgent than the current run waits: a redelivery, a problem.
+    #[inline]
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No user code runs under the lock, so a poisoned one only means that a waker panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---------------------------------------------------------------- the driver's side
+
+    pub(crate) fn handle(&self, event: Event) {
+        // What is thrown away is dropped after the lock is released: dropping a run takes other locks.
+        let mut garbage = Vec::new();
+        let wakers = {
+            let mut state = self.lock();
+            let mut wakers = Wakers::default();
+            self.handle_locked(&mut state, event, &mut wakers, &mut garbage);
+            self.urgent.store(!state.redeliveries.is_empty() || !state.problems.is_empty(), Ordering::Relaxed);
+            wakers
+        };
+        drop(garbage);
+        wakers.wake();
+    }
+
+    fn handle_locked(&self, state: &mut State, event: Event, wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
+        match event {
+            Event::Reached => {
+                if let Some(reached) = state.reached.take() {
+                    let _ = reached.send(Ok(()));
+                }
+            }
+            Event::Assigned { generation, member_id, handles } => {
+                let partitions: Vec<_> = handles.iter().map(|handle| handle.partition.clone()).collect();
+                for handle in handles {
+                    let start = Position { offset: Offset(0), leader_epoch: None };
+                    let lane = self.new_lane(handle.clone(), start, false);
+                    state.lanes.insert(handle.partition, lane);
+                }
+                self.listeners.tell(GroupEvent::Assigned { generation, member_id: member_id.to_string(), partitions });
+            }
+            Event::Started { handle, position, committed } => {
+                let mut lane = self.new_lane(handle.clone(), position, true);
+                lane.committed = committed;
+                lane.position = Some(position.offset);
+                if let Some(old) = state.lanes.get_mut(&handle.partition) {
+                    lane.paused = old.paused;
+                    lane.watermarks = old.watermarks;
+                    old.assigned.fence();
+                    self.purge(old, garbage, &mut state.redeliveries);
+                    wakers.add(old.waiting.take());
+                }
+                if state.split {
+                    state.unclaimed.push_back(handle.partition.clone());
+                    wakers.add(state.waiting.take());
+                }
+                state.lanes.insert(handle.partition, lane);
+            }
+            Event::Chunk { handle, chunk, watermarks } => {
+                let bytes = chunk.data.len();
+                match state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle) && !lane.revoking) {
+                    Some(lane) => {
+                        lane.watermarks = Some(watermarks);
+                        lane.chunks.push_back(chunk);
+                        if lane.chunks.len() == 1 && !lane.paused {
+                            if !state.split {
+                                state.turns.push_back(handle.partition);
+                            }
+                            wakers.add(lane.waiting.take());
+                            wakers.add(state.waiting.take());
+                        }
+                    }
+                    None => self.command(Command::Taken { handle, bytes }),
+                }
+            }
+            Event::Watermarks { handle, watermarks } => {
+                if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle)) {
+                    lane.watermarks = Some(watermarks);
+                }
+            }
+            Event::Revoking(handles) => {
+                for handle in handles {
+                    if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle)) {
+                        lane.revoking = true;
+                        lane.assigned.fence();
+                        self.purge(lane, garbage, &mut state.redeliveries);
+                        wakers.add(lane.waiting.take());
+                    }
+                }
+                // A stream in the middle of a run lets go of it when it is polled.
+                wakers.add(state.waiting.take());
+            }
+            Event::Revoked(handles) => {
+                let partitions = handles.iter().map(|handle| handle.partition.clone()).collect();
+                self.drop_lanes(state, &handles, wakers, garbage);
+                self.listeners.tell(GroupEvent::Revoked { partitions });
+            }
+            Event::Lost { handles, why } => {
+                let partitions = handles.iter().map(|handle| handle.partition.clone()).collect();
+                self.drop_lanes(state, &handles, wakers, garbage);
+                self.listeners.tell(GroupEvent::Lost { partitions, why });
+            }
+            Event::ReadProgress => {
+                let progress = self.progress(state);
+                if state.blocked && self.unacked(state).0 < self.unacked_records_max {
+                    state.blocked = false;
+                    wakers.add(state.waiting.take());
+                    wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
+                }
+                for lane in state.lanes.values_mut() {
+                    lane.release.tick();
+                }
+                self.command(Command::Progress(progress));
+            }
+            Event::Committed { handle, position } => {
+                if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle)) {
+                    lane.committed = Some(position);
+                    if state.mode == Mode::AtMostOnce && !lane.revoking {
+                        lane.release.committed(position.offset);
+                        wakers.add(lane.waiting.take());
+                        wakers.add(state.waiting.take());
+                    }
+                }
+            }
+            Event::CommitDone { ticket, result } => {
+                if let Some((partition, done)) = state.tickets.remove(&ticket) {
+                    let _ = done.send(result.map_err(|failure| commit_error(failure, partition)));
+                }
+            }
+            Event::Redeliver { handle, token } => {
+                let redelivery = self.dropped.take(token);
+                let live = state.lanes.get(&handle.partition).is_some_and(|lane| lane.is(&handle) && !lane.revoking);
+                match redelivery {
+                    Some(redelivery) if live => {
+                        state.redeliveries.push_back((handle.clone(), redelivery));
+                        wakers.add(state.waiting.take());
+                        wakers.add(state.lanes.get_mut(&handle.partition).and_then(|lane| lane.waiting.take()));
+                    }
+                    Some(redelivery) => garbage.push(redelivery),
+                    None => {}
+                }
+            }
+            Event::Rejoining { why } => self.listeners.tell(GroupEvent::Rejoining { why }),
+            Event::CoordinatorFound { broker } => self.listeners.tell(GroupEvent::CoordinatorFound { broker }),
+            Event::CoordinatorLost { why } => self.listeners.tell(GroupEvent::CoordinatorLost { why }),
+            Event::Problem(problem) => {
+                if matches!(problem.kind, ProblemKind::CommitRefused) {
+                    self.listeners.tell(GroupEvent::CommitFailed { why: problem.what.clone() });
+                }
+                state.stalled |= problem.kind == ProblemKind::ProcessingStalled;
+                let error = consume_error(problem);
+                match state.reached.take() {
+                    Some(reached) => drop(reached.send(Err(error.clone()))),
+                    None => state.push_problem(error.clone()),
+                }
+                if error.fatal {
+                    self.end(state, Unfinished::default(), wakers);
+                }
+                wakers.add(state.waiting.take());
+            }
+            Event::Closed(unfinished) => self.end(state, unfinished, wakers),
+        }
+    }
+
+    fn new_lane(&self, handle: PartitionHandle, start: Position, started: bool) -> Lane {
+        let (dropped, commands) = (Arc::clone(&self.dropped), self.commands.clone());
+        let notify = move |notice: Notice| {
+            let command = match notice {
+                Notice::Dropped { run, redelivery, attempt, after } => {
+                    let handle = run.assigned().handle().clone();
+                    let token = dropped.put(Redelivery::Record { run, record: redelivery });
+                    Command::Dropped { handle, token, attempt, after }
+                }
+                Notice::DroppedBatch { run, attempt, after } => {
+                    let handle = run.assigned().handle().clone();
+                    let token = dropped.put(Redelivery::Batch { run });
+                    Command::Dropped { handle, token, attempt, after }
+                }
+                Notice::Released { .. } => Command::Nudge,
+            };
+            let _ = commands.send(command);
+        };
+        Lane {
+            assigned: Assigned::new(handle, start, Arc::new(notify)),
+            chunks: VecDeque::new(),
+            paused: false,
+            started,
+            revoking: false,
+            release: ReleaseWindow::new(start.offset),
+            watermarks: None,
+            committed: None,
+            position: None,
+            waiting: None,
+            claim: Arc::new(()),
+        }
+    }
+
+    /// Throws away what was not taken; its bytes are free again.
+    fn purge(&self, lane: &mut Lane, garbage: &mut Vec<Redelivery>, redeliveries: &mut VecDeque<(PartitionHandle, Redelivery)>) {
+        for chunk in lane.chunks.drain(..) {
+            self.command(Command::Taken { handle: lane.assigned.handle().clone(), bytes: chunk.data.len() });
+        }
+        let handle = lane.assigned.handle();
+        let (gone, kept): (VecDeque<_>, _) = redeliveries.drain(..).partition(|(of, _)| of == handle);
+        *redeliveries = kept;
+        garbage.extend(gone.into_iter().map(|(_, redelivery)| redelivery));
+        garbage.extend(self.dropped.take_all(handle));
+    }
+
+    fn drop_lanes(&self, state: &mut State, handles: &[PartitionHandle], wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
+        for handle in handles {
+            let Some(mut lane) = state.lanes.shift_remove(&handle.partition) else { continue };
+            lane.assigned.fence();
+            self.purge(&mut lane, garbage, &mut state.redeliveries);
+            wakers.add(lane.waiting.take());
+            state.turns.retain(|partition| *partition != handle.partition);
+            state.unclaimed.retain(|partition| *partition != handle.partition);
+        }
+        state.blocked = false;
+        wakers.add(state.waiting.take());
+    }
+
+    fn progress(&self, state: &State) -> Progress {
+        let nothing_to_take = state.redeliveries.is_empty()
+            && state.problems.is_empty()
+            && state.lanes.values().all(|lane| lane.paused || lane.chunks.is_empty() || lane.waiting.is_some());
+        let lanes = state.lanes.values().filter(|lane| lane.started || lane.revoking);
+        Progress {
+            partitions: lanes
+                .map(|lane| PartitionProgress {
+                    handle: lane.assigned.handle().clone(),
+                    finished: lane.finished(state.mode),
+                    // At most once, what was handed out is committed already: nobody has to be waited for.
+                    in_work: state.mode != Mode::AtMostOnce && lane.is_in_work(),
+                })
+                .collect(),
+            activity: state.lanes.values().fold(state.taken, |sum, lane| sum.wrapping_add(lane.assigned.activity())),
+            waiting: nothing_to_take && (state.waiting.is_some() || state.lanes.values().any(|lane| lane.waiting.is_some())),
+        }
+    }
+
+    fn unacked(&self, state: &State) -> (usize, Option<(TopicPartition, i64)>) {
+        let mut oldest = None;
+        let mut sum = 0;
+        for lane in state.lanes.values() {
+            let (count, lowest) = lane.assigned.unacked();
+            sum += count;
+            if oldest.is_none() {
+                oldest = lowest.map(|offset| (lane.assigned.handle().partition.clone(), offset));
+            }
+        }
+        (sum, oldest)
+    }
+
+    fn end(&self, state: &mut State, unfinished: Unfinished, wakers: &mut Wakers) {
+        for closer in state.closers.drain(..) {
+            let _ = closer.send(unfinished.clone());
+        }
+        for (_, (partition, done)) in std::mem::take(&mut state.tickets) {
+            let _ = done.send(Err(CommitError::NotAssigned { partition }));
+        }
+        state.ended = Some(unfinished);
+        wakers.add(state.waiting.take());
+        wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
+        self.listeners.end();
+    }
+
+    // ---------------------------------------------------------------- the streams' side
+
+    /// Takes the next chunk: of any partition, or of the one named. `None`: there will be no more.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, only: Option<&PartitionHandle>) -> Poll<Option<(Arc<Assigned>, Chunk)>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        self.resume(state);
+        if state.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        self.check_unacked(state);
+        let taken = match only {
+            Some(handle) => match state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle) && !lane.revoking) {
+                None => return Poll::Ready(None),
+                Some(_) if state.blocked => None,
+                Some(lane) => lane.take(),
+            },
+            None if state.blocked => None,
+            None => state.take_turn(),
+        };
+        if let Some((assigned, chunk)) = taken {
+            state.taken += 1;
+            self.command(Command::Taken { handle: assigned.handle().clone(), bytes: chunk.data.len() });
+            return Poll::Ready(Some((assigned, chunk)));
+        }
+        if only.is_none() && !state.problems.is_empty() {
+            // Too many unacked, found just now.
+            cx.waker().wake_by_ref();
+        }
+        match only.and_then(|handle| state.lanes.get_mut(&handle.partition)) {
+            Some(lane) => store(&mut lane.waiting, cx),
+            None => store(&mut state.waiting, cx),
+        }
+        Poll::Pending
+    }
+
+    /// Takes what must not wait: a problem (told by the stream over all partitions only), a record to deliver again.
+    pub(crate) fn take_urgent(&self, only: Option<&PartitionHandle>) -> Option<Result<Redelivery, ConsumeError>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let problem = if only.is_none() { state.problems.pop_front() } else { None };
+        let taken = match problem {
+            Some(problem) => Some(Err(problem)),
+            None => {
+                let at = state.redeliveries.iter().position(|(of, _)| only.is_none_or(|handle| of == handle));
+                at.and_then(|at| state.redeliveries.remove(at)).map(|(_, redelivery)| Ok(redelivery))
+            }
+        };
+        self.refresh_urgent(state);
+        taken
+    }
+
+    /// The user is back after a stall.
+    fn resume(&self, state: &mut State) {
+        if state.stalled {
+            state.stalled = false;
+            self.command(Command::Polled);
+        }
+    }
+
+    /// The next partition that has no stream of its own yet.
+    pub(crate) fn poll_claim(&self, cx: &mut Context<'_>) -> Poll<Option<Result<(PartitionHandle, Arc<()>), ConsumeError>>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        self.resume(state);
+        if let Some(problem) = state.problems.pop_front() {
+            self.refresh_urgent(state);
+            return Poll::Ready(Some(Err(problem)));
+        }
+        if state.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        while let Some(partition) = state.unclaimed.pop_front() {
+            if let Some(lane) = state.lanes.get(&partition).filter(|lane| !lane.revoking) {
+                return Poll::Ready(Some(Ok((lane.assigned.handle().clone(), Arc::clone(&lane.claim)))));
+            }
+        }
+        store(&mut state.waiting, cx);
+        Poll::Pending
+    }
+
+    /// At most once: how far records of this assignment may be handed out. When that is not beyond `next`, asks for more (up to `end`)
+    /// and waits for the commit's answer. `None`: the partition is not ours any more.
+    pub(crate) fn poll_released(&self, cx: &mut Context<'_>, handle: &PartitionHandle, next: Offset, end: Position) -> Poll<Option<Offset>> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle) && !lane.revoking) else {
+            return Poll::Ready(None);
+        };
+        if lane.release.released() > next {
+            return Poll::Ready(Some(lane.release.released()));
+        }
+        if let Some(position) = lane.release.demand(next, end) {
+            self.command(Command::Release { handle: handle.clone(), position });
+        }
+        store(&mut state.waiting, cx);
+        Poll::Pending
+    }
+
+    /// A batch cannot be read: what follows it is thrown away, and the core fetches it again or tells the user.
+    pub(crate) fn corrupt(&self, handle: &PartitionHandle, error: &RecordError) {
+        let mut garbage = Vec::new();
+        {
+            let mut state = self.lock();
+            let state = &mut *state;
+            if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle)) {
+                for chunk in lane.chunks.drain(..) {
+                    self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
+                }
+                let (offset, next_offset) = (Offset(error.offset), Offset(error.next_offset));
+                self.command(Command::Corrupt { handle: handle.clone(), offset, next_offset, what: error.to_string() });
+            }
+            garbage.extend(state.turns.iter().position(|turn| *turn == handle.partition).and_then(|at| state.turns.remove(at)));
+        }
+    }
+
+    /// Stops handing out when too much is unacknowledged, and says so once.
+    fn check_unacked(&self, state: &mut State) {
+        if state.blocked || state.mode != Mode::AtLeastOnce {
+            return;
+        }
+        let (count, oldest) = self.unacked(state);
+        let Some((partition, offset)) = oldest.filter(|_| count >= self.unacked_records_max) else { return };
+        state.blocked = true;
+        state.push_problem(ConsumeError {
+            kind: ConsumeErrorKind::TooManyUnacked,
+            message: format!(
+                "{count} records are unacknowledged (unacked_records_max = {}); the oldest is offset {offset} of {partition}: no more are \
+                 handed out until some are acknowledged or dropped",
+                self.unacked_records_max
+            ),
+            partition: Some(partition),
+            fatal: false,
+        });
+        self.refresh_urgent(state);
+    }
+
+    fn refresh_urgent(&self, state: &State) {
+        self.urgent.store(!state.redeliveries.is_empty() || !state.problems.is_empty(), Ordering::Relaxed);
+    }
+
+    // ---------------------------------------------------------------- the handle's side
+
+    /// Pauses or resumes; answers the partitions that are not assigned.
+    pub(crate) fn pause(&self, partitions: &[TopicPartition], paused: bool) {
+        let wakers = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let mut wakers = Wakers::default();
+            for partition in partitions {
+                let Some(lane) = state.lanes.get_mut(partition) else { continue };
+                if lane.paused != paused {
+                    lane.paused = paused;
+                    if !paused && !lane.chunks.is_empty() {
+                        if !state.split {
+                            state.turns.push_back(partition.clone());
+                        }
+                        wakers.add(lane.waiting.take());
+                        wakers.add(state.waiting.take());
+                    }
+                }
+            }
+            wakers
+        };
+        self.command(Command::Pause { partitions: partitions.to_vec(), paused });
+        wakers.wake();
+    }
+
+    pub(crate) fn lag(&self) -> Vec<Lag> {
+        self.with_lanes(|lanes| {
+            let started = lanes.iter().filter(|(_, lane)| lane.started);
+            started
+                .map(|(partition, lane)| {
+                    let (unacked, oldest_unacked) = lane.assigned.unacked();
+                    Lag {
+                        partition: partition.clone(),
+                        position: lane.position.map_or(0, |offset| offset.0),
+                        committed: lane.committed.map(|position| position.offset.0),
+                        end: lane.watermarks.map(|marks| if self.read_committed { marks.last_stable.0 } else { marks.high.0 }),
+                        unacked,
+                        oldest_unacked,
+                        paused: lane.paused,
+                    }
+                })
+                .collect()
+        })
+    }
+
+    pub(crate) fn with_lanes<T>(&self, read: impl FnOnce(&IndexMap<TopicPartition, Lane>) -> T) -> T {
+        read(&self.lock().lanes)
+    }
+
+    pub(crate) fn commit(&self, handle: &PartitionHandle, position: Position) -> oneshot::Receiver<Result<(), CommitError>> {
+        let (done, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        if state.ended.is_some() {
+            let _ = done.send(Err(CommitError::NotAssigned { partition: handle.partition.clone() }));
+            return receiver;
+        }
+        state.ticket_count += 1;
+        let ticket = state.ticket_count;
+        state.tickets.insert(ticket, (handle.partition.clone(), done));
+        self.command(Command::Commit { handle: handle.clone(), position, ticket });
+        receiver
+    }
+
+    pub(crate) fn partition_end(&self, handle: &PartitionHandle) -> PartitionEnd {
+        let state = self.lock();
+        match state.lanes.get(&handle.partition).filter(|lane| lane.is(handle)) {
+            _ if state.ended.is_some() => PartitionEnd::Closed,
+            None => PartitionEnd::Lost,
+            Some(lane) if lane.revoking => PartitionEnd::Revoked,
+            Some(_) => PartitionEnd::Open,
+        }
+    }
+
+    /// A partition's stream was dropped: a drain may have waited for that.
+    pub(crate) fn released(&self) {
+        self.command(Command::Nudge);
+    }
+
+    /// Resolves when the first broker has answered, or with the first problem there is.
+    pub(crate) fn reached(&self) -> oneshot::Receiver<Result<(), ConsumeError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().reached = Some(sender);
+        receiver
+    }
+
+    pub(crate) fn closed(&self) -> oneshot::Receiver<Unfinished> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        match &state.ended {
+            Some(unfinished) => drop(sender.send(unfinished.clone())),
+            None => state.closers.push(sender),
+        }
+        receiver
+    }
+}
+
+impl State {
+    fn take_turn(&mut self) -> Option<(Arc<Assigned>, Chunk)> {
+        for _ in 0..self.turns.len() {
+            let partition = self.turns.pop_front()?;
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            if let Some(taken) = lane.take() {
+                if !lane.chunks.is_empty() {
+                    self.turns.push_back(partition);
+                }
+                return Some(taken);
+            }
+        }
+        None
+    }
+
+    fn push_problem(&mut self, error: ConsumeError) {
+        // Problems are said once per change, so the queue is short; a user who never polls must not grow it.
+        const PROBLEMS_MAX: usize = 64;
+        if self.problems.len() == PROBLEMS_MAX {
+            self.problems.pop_front();
+        }
+        self.problems.push_back(error);
+    }
+}
+
+impl Lane {
+    fn is(&self, handle: &PartitionHandle) -> bool {
+        self.assigned.handle() == handle
+    }
+
+    fn take(&mut self) -> Option<(Arc<Assigned>, Chunk)> {
+        if self.paused || self.revoking {
+            return None;
+        }
+        let chunk = self.chunks.pop_front()?;
+        self.position = Some(chunk.next_offset);
+        Some((Arc::clone(&self.assigned), chunk))
+    }
+
+    fn finished(&self, mode: Mode) -> Position {
+        match mode {
+            // Here the commit comes first and is asked for by `Command::Release`; nothing is finished behind it.
+            Mode::AtMostOnce | Mode::Manual => Position { offset: Offset(i64::MIN), leader_epoch: None },
+            Mode::AtLeastOnce => self.assigned.watermark(),
+        }
+    }
+
+    fn is_in_work(&self) -> bool {
+        self.assigned.live_runs() > 0 || Arc::strong_count(&self.claim) > 1
+    }
+}
+
+impl DroppedRecords {
+    fn put(&self, redelivery: Redelivery) -> u64 {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting.0 += 1;
+        let token = resting.0;
+        resting.1.insert(token, redelivery);
+        token
+    }
+
+    fn take(&self, token: u64) -> Option<Redelivery> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&token)
+    }
+
+    fn take_all(&self, handle: &PartitionHandle) -> Vec<Redelivery> {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |redelivery: &Redelivery| match redelivery {
+            Redelivery::Record { run, .. } | Redelivery::Batch { run } => run.assigned().handle() == handle,
+        };
+        let tokens: Vec<u64> = resting.1.iter().filter(|(_, redelivery)| of(redelivery)).map(|(token, _)| *token).collect();
+        tokens.into_iter().filter_map(|token| resting.1.remove(&token)).collect()
+    }
+}
+
+/// Wakers to call after the lock is released.
+#[derive(Default)]
+struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn add(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+
+    fn wake(self) {
+        for waker in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+fn commit_error(failure: CommitFailure, partition: TopicPartition) -> CommitError {
+    match failure {
+        CommitFailure::NotAssigned => CommitError::NotAssigned { partition },
+        CommitFailure::Rebalanced => CommitError::Rebalanced { partition },
+        CommitFailure::Unknown(message) => CommitError::Unknown { partition, message },
+        CommitFailure::Broker(code, message) => CommitError::Broker { message: format!("{partition}: {code}: {message}") },
+    }
+}
+
+fn consume_error(problem: Problem) -> ConsumeError {
+    let kind = match problem.kind {
+        ProblemKind::Unreachable => ConsumeErrorKind::Unreachable,
+        ProblemKind::Incompatible => ConsumeErrorKind::Incompatible,
+        ProblemKind::Unauthorized => ConsumeErrorKind::Unauthorized,
+        ProblemKind::UnknownTopic => ConsumeErrorKind::UnknownTopic,
+        ProblemKind::GroupRefused => ConsumeErrorKind::GroupRefused,
+        ProblemKind::Fenced => ConsumeErrorKind::Fenced,
+        ProblemKind::BadAssignment => ConsumeErrorKind::BadAssignment,
+        ProblemKind::NoOffset => ConsumeErrorKind::NoOffset,
+        ProblemKind::Truncated => ConsumeErrorKind::Truncated,
+        ProblemKind::Corrupt => ConsumeErrorKind::Corrupt,
+        ProblemKind::LegacyFormat => ConsumeErrorKind::LegacyFormat,
+        ProblemKind::CommitRefused => ConsumeErrorKind::CommitRefused,
+        ProblemKind::ProcessingStalled => ConsumeErrorKind::ProcessingStalled,
+        ProblemKind::Protocol => ConsumeErrorKind::Protocol,
+    };
+    ConsumeError { kind, partition: problem.partition, message: problem.what, fatal: problem.fatal }
+}

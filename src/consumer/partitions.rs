@@ -1,0 +1,199 @@
+//! One stream for each assigned partition: for programs that give each partition a task, or state, of its own.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+
+use super::{
+    delivery::Delivery,
+    feed::{Feed, Next, ReadSettings},
+    inbox::{Inbox, Redelivery},
+    member::Member,
+    run::RunCursor,
+};
+use crate::{
+    error::{CloseError, ConsumeError},
+    model::TopicPartition,
+    proto::PartitionHandle,
+};
+
+/// A stream of [`PartitionStream`]: one for each partition this member is assigned, at least once.
+///
+/// A partition that is assigned anew after it was away comes as a new stream.
+pub struct Partitions {
+    inbox: Arc<Inbox>,
+    settings: ReadSettings,
+    member: Member,
+}
+
+impl Partitions {
+    pub(crate) fn new(inbox: Arc<Inbox>, settings: ReadSettings, member: Member) -> Self {
+        Self { inbox, settings, member }
+    }
+
+    /// Waits for the next partition that is assigned. `None` after close, shutdown or a fatal error.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConsumeError`]: all of them come here, also those that concern one partition.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future before it is ready loses nothing.
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<PartitionStream, ConsumeError>>> + Send {
+        std::future::poll_fn(|cx| self.poll_partition(cx))
+    }
+
+    fn poll_partition(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PartitionStream, ConsumeError>>> {
+        Poll::Ready(match ready!(self.inbox.poll_claim(cx)) {
+            Some(Ok((handle, claim))) => Some(Ok(PartitionStream::new(Arc::clone(&self.inbox), handle, claim, self.settings))),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        })
+    }
+
+    /// Returns a handle that pauses, seeks, watches and shuts down this consumer from anywhere.
+    pub fn handle(&self) -> super::Handle {
+        self.member.handle()
+    }
+
+    /// Ends the partitions' streams, waits until they are dropped and for outstanding acks, commits, leaves the group.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`] says what could not be finished within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the closing; it goes on in the background.
+    pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
+        self.member.close(timeout).await
+    }
+}
+
+impl Stream for Partitions {
+    type Item = Result<PartitionStream, ConsumeError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_partition(cx)
+    }
+}
+
+/// A stream of the [`Delivery`]s of one partition, for as long as it is assigned.
+///
+/// `None` means that the partition is revoked, lost, sought elsewhere, or the consumer closes; [`end`](Self::end) says which. **A
+/// rebalance waits until the stream is dropped** (up to `drain_timeout`), so that a task may finish what it does and acknowledge it.
+pub struct PartitionStream {
+    feed: Feed,
+    cursor: Option<RunCursor>,
+    handle: PartitionHandle,
+    /// Given back before the core is told.
+    claim: Option<Arc<()>>,
+}
+
+/// Why a [`PartitionStream`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PartitionEnd {
+    /// It has not ended.
+    Open,
+    /// The partition goes to another member (or comes back to this one): what is acknowledged now is still committed.
+    Revoked,
+    /// The partition is already someone else's, or a new stream took its place: acks change nothing any more.
+    Lost,
+    /// The consumer has closed.
+    Closed,
+}
+
+impl PartitionStream {
+    fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
+        Self { feed: Feed::new(inbox, Some(handle.clone()), settings), cursor: None, handle, claim: Some(claim) }
+    }
+
+    /// Returns the partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.handle.partition
+    }
+
+    /// Says whether and why the stream has ended.
+    pub fn end(&self) -> PartitionEnd {
+        self.feed.inbox().partition_end(&self.handle)
+    }
+
+    /// Waits for the partition's next record.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future before it is ready loses nothing.
+    pub fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send {
+        std::future::poll_fn(|cx| self.poll_delivery(cx))
+    }
+
+    #[inline]
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        loop {
+            if let Some(cursor) = &mut self.cursor {
+                if !cursor.run().is_fenced() && !self.feed.inbox().is_urgent() {
+                    if let Some(Ok(delivery)) = cursor.next() {
+                        return Poll::Ready(Some(delivery));
+                    }
+                }
+            }
+            match ready!(self.poll_more(cx)) {
+                Some(None) => {}
+                Some(Some(delivery)) => return Poll::Ready(Some(delivery)),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Delivery>>> {
+        if let Some(Ok(redelivery)) = self.feed.take_urgent() {
+            return Poll::Ready(Some(Redelivery::into_delivery(redelivery)));
+        }
+        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().is_fenced()) {
+            match cursor.next() {
+                Some(Ok(delivery)) => return Poll::Ready(Some(Some(delivery))),
+                Some(Err(error)) => {
+                    let run = Arc::clone(cursor.run());
+                    self.feed.corrupt(&run, &error);
+                }
+                None => {}
+            }
+        }
+        self.cursor = None;
+        Poll::Ready(match ready!(self.feed.poll_next(cx)) {
+            Some(Ok(Next::Run(run))) => {
+                self.cursor = Some(RunCursor::new(run));
+                Some(None)
+            }
+            Some(Ok(Next::Redelivery(redelivery))) => Some(redelivery.into_delivery()),
+            // Errors are told by the stream of streams.
+            Some(Err(_)) => Some(None),
+            None => None,
+        })
+    }
+}
+
+impl Stream for PartitionStream {
+    type Item = Delivery;
+
+    #[inline]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_delivery(cx)
+    }
+}
+
+impl Drop for PartitionStream {
+    fn drop(&mut self) {
+        self.cursor = None;
+        self.claim = None;
+        self.feed.inbox().released();
+    }
+}

@@ -1,0 +1,179 @@
+//! What can go wrong, as a user sees it.
+//!
+//! The library retries what can be retried. An error that reaches a program is fatal, needs a decision, or has lasted for a while.
+
+use std::{fmt, time::Duration};
+
+use crate::model::TopicPartition;
+
+/// Why a consumer could not be built or connected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting, or a combination of settings, makes no sense.
+    #[error("invalid setting {setting}: {why}")]
+    InvalidSetting {
+        /// The builder's method.
+        setting: &'static str,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// No bootstrap address led to a broker.
+    #[error("{message}")]
+    Unreachable {
+        /// Each address that was tried, and what came of it.
+        message: String,
+    },
+    /// Something answered that is not a Kafka broker, or one that is too old.
+    #[error("{message}")]
+    Incompatible {
+        /// What was seen, and where.
+        message: String,
+    },
+    /// There was no answer in time.
+    #[error("no broker answered within {after:?} ({bootstrap})")]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+        /// The bootstrap addresses.
+        bootstrap: String,
+    },
+}
+
+/// An error on a stream of records.
+///
+/// Unless [`is_fatal`](Self::is_fatal), the stream goes on: the next item may be a record again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConsumeError {
+    pub(crate) kind: ConsumeErrorKind,
+    pub(crate) partition: Option<TopicPartition>,
+    pub(crate) message: String,
+    pub(crate) fatal: bool,
+}
+
+impl ConsumeError {
+    /// Returns what kind of error it is, to match on.
+    pub fn kind(&self) -> ConsumeErrorKind {
+        self.kind
+    }
+
+    /// Returns the partition it concerns, where it concerns one.
+    pub fn topic_partition(&self) -> Option<&TopicPartition> {
+        self.partition.as_ref()
+    }
+
+    /// Says whether the stream ends with this error. If not, ottla goes on trying, and reading whatever else can be read.
+    pub fn is_fatal(&self) -> bool {
+        self.fatal
+    }
+}
+
+impl fmt::Display for ConsumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for ConsumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{}: {}", self.kind, if self.fatal { " (fatal)" } else { "" }, self.message)
+    }
+}
+
+impl std::error::Error for ConsumeError {}
+
+/// The kinds of [`ConsumeError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ConsumeErrorKind {
+    /// A custom assignor gave a partition twice, or to a member that did not ask for it.
+    BadAssignment,
+    /// Commits are refused for a reason that lasts.
+    CommitRefused,
+    /// A batch fails its checksum or cannot be decoded. Its partition rests until a seek.
+    Corrupt,
+    /// Another member took this one's `group.instance.id`.
+    Fenced,
+    /// The group refused this member: settings, size or protocol.
+    GroupRefused,
+    /// A broker speaks no version of a request that ottla speaks, or is no Kafka at all.
+    Incompatible,
+    /// A bug in ottla. Please report it.
+    Internal,
+    /// Records in a format older than Kafka 0.11.
+    LegacyFormat,
+    /// No committed offset, or one out of range, and the reset policy is to fail. The partition rests until a seek.
+    NoOffset,
+    /// The member left the group because nothing was taken or acknowledged for `processing_timeout`. It rejoins when the stream is
+    /// polled again.
+    ProcessingStalled,
+    /// An answer that no correct broker gives.
+    Protocol,
+    /// So many records are unacknowledged that no more are handed out until some are.
+    TooManyUnacked,
+    /// The log was truncated below what had been read (unclean leader election).
+    Truncated,
+    /// The topic or the group may not be used with these credentials.
+    Unauthorized,
+    /// A subscribed topic does not exist. It is read as soon as it does.
+    UnknownTopic,
+    /// No broker can be reached, or no coordinator found, for a while now.
+    Unreachable,
+}
+
+/// Why an explicit commit did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The broker refused; nothing was stored.
+    #[error("the commit was refused: {message}")]
+    Broker {
+        /// What the broker said.
+        message: String,
+    },
+    /// The partition is not this member's any more, or was given to it anew: nothing was stored.
+    #[error("{partition} is not assigned to this member (any more): nothing was committed")]
+    NotAssigned {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The group was rebalanced before the commit was written: nothing was stored.
+    #[error("the group was rebalanced before {partition} was committed: nothing was committed")]
+    Rebalanced {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The answer was lost: the offset may or may not be stored.
+    #[error("it is unknown whether {partition} was committed: {message}")]
+    Unknown {
+        /// The partition.
+        partition: TopicPartition,
+        /// What happened to the answer.
+        message: String,
+    },
+}
+
+/// What [`close`](crate::AtLeastOnce::close) could not finish in the time it was given. The member has left its group (or will be
+/// dropped from it when its session ends); what is listed will be read again by whoever gets the partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseError {
+    /// Partitions with records still unacknowledged when the time ran out.
+    pub in_work: Vec<TopicPartition>,
+    /// Partitions whose acknowledged records could not all be committed.
+    pub uncommitted: Vec<TopicPartition>,
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the consumer closed before everything was finished:")?;
+        for (what, partitions) in [("still in work", &self.in_work), ("not committed", &self.uncommitted)] {
+            if !partitions.is_empty() {
+                write!(f, " {what}: {partitions:?};")?;
+            }
+        }
+        f.write_str(" these records will be read again")
+    }
+}
+
+impl std::error::Error for CloseError {}

@@ -1,0 +1,792 @@
+//! The aggregate: owns the machines, turns one's events into another's inputs, and holds the one thing they share, who owns what.
+//!
+//! ```text
+//!            frames                      asks, answers
+//!  net  ───────────►  cluster  ◄───────────────────────────►  group, committer, positions, fetcher
+//!                        │ view, coordinator                          │ events
+//!                        └──────────────►  Consumer  ◄────────────────┘
+//!                                     commands │ ▲ events
+//!                                              ▼ │
+//!                                         the user's side
+//! ```
+//!
+//! A partition's life: *assigned* → its position is *resolved* → *fetched* → *revoking* (nothing more is handed out, what is in work is
+//! waited for) → committed → *revoked*; or *lost* at any time, when somebody else has it already and nothing may be committed.
+//!
+//! Every handle carries an assignment number of our own. Whatever comes back under another number than the current one is dropped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Ask, Deadline, Owner, PartitionHandle, Problem, ProblemKind,
+    cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput},
+    earliest,
+    fetch::{FetchConfig, FetchEvent, Fetcher},
+    group::{Classic, GroupConfig, GroupEvent},
+    message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
+    offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
+};
+use crate::model::{Offset, Position, TopicPartition};
+
+/// Everything the core needs to know beforehand.
+pub(crate) struct Config {
+    pub(crate) cluster: ClusterConfig,
+    pub(crate) group: GroupConfig,
+    pub(crate) committer: CommitterConfig,
+    pub(crate) positions: PositionsConfig,
+    pub(crate) fetch: FetchConfig,
+    /// How long a revocation waits for what is in work; bounded by the group's own deadline.
+    pub(crate) drain_timeout: Duration,
+    /// How long the user may neither take nor ack a record before the member leaves the group.
+    pub(crate) processing_timeout: Duration,
+    /// How long a record dropped unacked rests before it is delivered again; doubles with each attempt.
+    pub(crate) redelivery_backoff: Duration,
+    pub(crate) redelivery_backoff_max: Duration,
+    /// What to look up as soon as a broker can be reached, before the group is joined.
+    pub(crate) topics: Vec<Arc<str>>,
+    /// Milliseconds since 1970 at `started_at`: for reset policies that go by the clock on the wall.
+    pub(crate) started_at_ms: i64,
+    pub(crate) started_at: Instant,
+}
+
+/// The whole core of one consumer.
+pub(crate) struct Consumer {
+    cluster: Cluster,
+    group: Classic,
+    committer: Committer,
+    positions: Positions,
+    fetcher: Fetcher,
+    owned: BTreeMap<TopicPartition, Owned>,
+    assignments: u64,
+    subscription: BTreeSet<Arc<str>>,
+    /// The user chose a delivery mode: the group is to be joined.
+    joined: bool,
+    /// Topics that only other members want, while we lead the group.
+    watched: BTreeSet<Arc<str>>,
+    coordinator_known: bool,
+    release: Option<Release>,
+    closing: Option<Closing>,
+    closed: bool,
+    reached: bool,
+    liveness: Liveness,
+    redeliveries: BTreeMap<(Instant, u64), (PartitionHandle, u64)>,
+    redelivery_count: u64,
+    events: VecDeque<Event>,
+    now: Instant,
+    settings: Settings,
+}
+
+struct Settings {
+    drain_timeout: Duration,
+    processing_timeout: Duration,
+    redelivery_backoff: Duration,
+    redelivery_backoff_max: Duration,
+    started_at_ms: i64,
+    started_at: Instant,
+}
+
+/// One partition that is ours.
+struct Owned {
+    handle: PartitionHandle,
+    started: bool,
+    /// A corrupt batch was found at this offset and has been fetched again: the second time the user is told.
+    refetched: Option<Offset>,
+}
+
+/// A release of everything owned, in progress.
+struct Release {
+    /// Until when to wait for what is in work.
+    drain_until: Instant,
+    /// What is still in work.
+    in_work: BTreeSet<TopicPartition>,
+    /// Drained; what was finished is being committed until this moment.
+    flushing: bool,
+    commit_until: Instant,
+}
+
+/// The end, in progress.
+struct Closing {
+    deadline: Instant,
+    unfinished: Unfinished,
+    leaving: bool,
+}
+
+/// Does the user's program still take records, or ack them?
+struct Liveness {
+    activity: u64,
+    last_active: Instant,
+    next_look: Instant,
+    stalled: bool,
+}
+
+impl Consumer {
+    pub(crate) fn new(now: Instant, config: Config) -> Self {
+        let settings = Settings {
+            drain_timeout: config.drain_timeout,
+            processing_timeout: config.processing_timeout,
+            redelivery_backoff: config.redelivery_backoff,
+            redelivery_backoff_max: config.redelivery_backoff_max,
+            started_at_ms: config.started_at_ms,
+            started_at: config.started_at,
+        };
+        let subscription: BTreeSet<_> = config.topics.into_iter().collect();
+        let mut cluster = Cluster::new(config.cluster);
+        cluster.want_topics(now, subscription.clone());
+        Self {
+            cluster,
+            group: Classic::new(config.group),
+            committer: Committer::new(config.committer),
+            positions: Positions::new(config.positions),
+            fetcher: Fetcher::new(config.fetch),
+            owned: BTreeMap::new(),
+            assignments: 0,
+            subscription,
+            joined: false,
+            watched: BTreeSet::new(),
+            coordinator_known: false,
+            release: None,
+            closing: None,
+            closed: false,
+            reached: false,
+            liveness: Liveness { activity: 0, last_active: now, next_look: now, stalled: false },
+            redeliveries: BTreeMap::new(),
+            redelivery_count: 0,
+            events: VecDeque::new(),
+            now,
+            settings,
+        }
+    }
+
+    /// Takes one input in. Drain `poll` to `Output::Wait` before the next.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        let now = self.advance(now);
+        match input {
+            Input::Connected(conn) => self.cluster.handle_connected(now, conn),
+            Input::Frame(conn, frame) => self.cluster.handle_frame(now, conn, frame),
+            Input::Disconnected(conn, why) => self.cluster.handle_disconnected(now, conn, why),
+            Input::Command(command) => self.handle_command(now, command),
+            Input::Tick => {}
+        }
+    }
+
+    /// Hands out what there is to do, until it says `Wait`.
+    #[must_use]
+    pub(crate) fn poll(&mut self, now: Instant) -> Output {
+        let now = self.advance(now);
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Output::Event(event);
+            }
+            if let Some(output) = self.cluster.poll_output(now) {
+                return match output {
+                    ClusterOutput::Connect(conn, addr) => Output::Connect(conn, addr),
+                    ClusterOutput::Transmit(conn, bytes) => Output::Transmit(conn, bytes),
+                    ClusterOutput::Disconnect(conn) => Output::Disconnect(conn),
+                };
+            }
+            if !self.drain(now) {
+                return Output::Wait(self.deadline().filter(|_| !self.closed));
+            }
+        }
+    }
+
+    /// Time never goes back in here, whatever the caller's clock does.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Moves one thing from machine to machine, in one written order; says whether there was any.
+    fn drain(&mut self, now: Instant) -> bool {
+        if self.closed {
+            return false;
+        }
+        if let Some((owner, answer)) = self.cluster.poll_answer() {
+            match owner {
+                Owner::Cluster(_) => {}
+                Owner::Group(call) => self.group.handle_answer(now, call, answer),
+                Owner::Committer(call) => self.committer.handle_answer(now, call, answer),
+                Owner::Positions(call) => self.positions.handle_answer(now, call, answer),
+                Owner::Fetch(call) => self.fetcher.handle_answer(now, call, answer, self.cluster.view()),
+            }
+            return true;
+        }
+        if let Some(event) = self.cluster.poll_event() {
+            self.handle_cluster_event(now, event);
+            return true;
+        }
+        if let Some(event) = self.group.poll_event() {
+            self.handle_group_event(now, event);
+            return true;
+        }
+        if let Some(event) = self.committer.poll_event() {
+            self.handle_commit_event(now, event);
+            return true;
+        }
+        if let Some(event) = self.positions.poll_event() {
+            self.handle_position_event(now, event);
+            return true;
+        }
+        if let Some(event) = self.fetcher.poll_event() {
+            self.handle_fetch_event(now, event);
+            return true;
+        }
+        if self.committer.wants_progress(now) && !self.owned.is_empty() {
+            self.events.push_back(Event::ReadProgress);
+            return true;
+        }
+        if self.drive_release(now) || self.drive_liveness(now) || self.drive_redeliveries(now) || self.drive_timeouts(now) {
+            return true;
+        }
+        match self.next_ask(now) {
+            Some(ask) => {
+                self.cluster.handle_ask(now, ask);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn next_ask(&mut self, now: Instant) -> Option<Ask> {
+        if self.joined && !self.coordinator_known {
+            self.cluster.want_coordinator(now);
+        }
+        let may_commit = self.coordinator_known && self.group.may_commit();
+        let wall_ms = self.wall_ms(now);
+        let view = self.cluster.view();
+        if let Some(ask) = self.group.poll_ask(now) {
+            return Some(ask);
+        }
+        if let Some(ask) = self.committer.poll_ask(now, self.group.membership(), may_commit) {
+            return Some(ask);
+        }
+        if let Some(ask) = self.positions.poll_ask(now, view, self.group.membership(), self.coordinator_known, wall_ms) {
+            return Some(ask);
+        }
+        self.fetcher.poll_ask(now, view)
+    }
+
+    fn wall_ms(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.settings.started_at).as_millis();
+        self.settings.started_at_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let may_commit = self.coordinator_known && self.group.may_commit();
+        let mut next = self.cluster.poll_timeout();
+        next = earliest(next, self.group.poll_timeout());
+        next = earliest(next, self.committer.poll_timeout(may_commit));
+        next = earliest(next, self.positions.poll_timeout());
+        next = earliest(next, self.fetcher.poll_timeout());
+        if let Some(release) = &self.release {
+            let until = if release.flushing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
+            next = earliest(next, Some(until));
+        }
+        if let Some(closing) = &self.closing {
+            next = earliest(next, Some((closing.deadline, "close")));
+        }
+        if !self.owned.is_empty() && !self.liveness.stalled {
+            next = earliest(next, Some((self.liveness.next_look, "is the user still processing")));
+        }
+        if let Some(((due, _), _)) = self.redeliveries.first_key_value() {
+            next = earliest(next, Some((*due, "deliver again")));
+        }
+        next
+    }
+
+    /// Lets every machine whose deadline has come look at the clock; says whether one had.
+    fn drive_timeouts(&mut self, now: Instant) -> bool {
+        let due = |deadline: Option<Deadline>| deadline.is_some_and(|(at, _)| at <= now);
+        let may_commit = self.coordinator_known && self.group.may_commit();
+        let mut any = false;
+        if due(self.cluster.poll_timeout()) {
+            self.cluster.handle_timeout(now);
+            any = true;
+        }
+        if due(self.group.poll_timeout()) {
+            self.group.handle_timeout(now);
+            any = true;
+        }
+        if due(self.committer.poll_timeout(may_commit)) {
+            self.committer.handle_timeout(now);
+            any = true;
+        }
+        if due(self.positions.poll_timeout()) {
+            self.positions.handle_timeout(now);
+            any = true;
+        }
+        if due(self.fetcher.poll_timeout()) {
+            self.fetcher.handle_timeout(now);
+            any = true;
+        }
+        any
+    }
+
+    // ---------------------------------------------------------------- commands
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        if self.closed {
+            match command {
+                Command::Commit { ticket, .. } => {
+                    self.events.push_back(Event::CommitDone { ticket, result: Err(CommitFailure::NotAssigned) });
+                }
+                Command::Close { .. } => self.events.push_back(Event::Closed(Unfinished::default())),
+                _ => {}
+            }
+            return;
+        }
+        match command {
+            Command::Subscribe { topics, reset } => {
+                self.positions.set_reset(reset);
+                self.subscription = topics.iter().cloned().collect();
+                self.joined = true;
+                self.want_topics(now);
+                self.group.handle_subscribe(now, topics);
+            }
+            Command::Progress(progress) => self.handle_progress(now, progress),
+            Command::Taken { handle, bytes } => self.fetcher.handle_taken(now, &handle, bytes),
+            Command::Release { handle, position } => {
+                if self.is_current(&handle) && self.release.is_none() {
+                    self.committer.handle_finished(now, &handle, position);
+                    self.committer.flush(now);
+                }
+            }
+            Command::Dropped { handle, token, attempt, after } => {
+                let wait = after.unwrap_or_else(|| {
+                    let doubled = self.settings.redelivery_backoff.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+                    doubled.min(self.settings.redelivery_backoff_max)
+                });
+                self.redelivery_count += 1;
+                self.redeliveries.insert((now + wait, self.redelivery_count), (handle, token));
+            }
+            Command::Corrupt { handle, offset, next_offset, what } => self.handle_corrupt(now, handle, offset, next_offset, what),
+            Command::Pause { partitions, paused } => {
+                for partition in partitions {
+                    self.fetcher.pause(&partition, paused);
+                }
+            }
+            Command::Seek { partition, to } => self.handle_seek(now, partition, to),
+            Command::Commit { handle, position, ticket } => {
+                if self.is_current(&handle) {
+                    self.committer.commit(now, &handle, position, ticket);
+                } else {
+                    self.events.push_back(Event::CommitDone { ticket, result: Err(CommitFailure::NotAssigned) });
+                }
+            }
+            Command::Nudge => self.events.push_back(Event::ReadProgress),
+            Command::Polled => {
+                if self.liveness.stalled {
+                    self.liveness.stalled = false;
+                    self.liveness.last_active = now;
+                    self.group.handle_resumed(now);
+                }
+            }
+            Command::Close { timeout } => self.start_close(now, timeout),
+        }
+    }
+
+    fn handle_progress(&mut self, now: Instant, progress: Progress) {
+        if progress.waiting || progress.activity != self.liveness.activity {
+            self.liveness.activity = progress.activity;
+            self.liveness.last_active = now;
+        }
+        for PartitionProgress { handle, finished, in_work } in progress.partitions {
+            if !self.is_current(&handle) {
+                continue;
+            }
+            self.committer.handle_finished(now, &handle, finished);
+            if let Some(release) = &mut self.release {
+                if !in_work {
+                    release.in_work.remove(&handle.partition);
+                }
+            }
+        }
+    }
+
+    fn handle_corrupt(&mut self, now: Instant, handle: PartitionHandle, offset: Offset, next_offset: Offset, what: String) {
+        let Some(owned) = self.owned.get_mut(&handle.partition).filter(|owned| owned.handle == handle) else { return };
+        if owned.refetched == Some(offset) {
+            let what = format!(
+                "the batch at offset {} of {} cannot be read, fetched twice: {what}; the partition rests: to step over the batch, \
+                 seek to offset {}",
+                offset.0, handle.partition, next_offset.0
+            );
+            let partition = Some(handle.partition.clone());
+            self.fetcher.remove(&handle);
+            self.tell(Problem { kind: ProblemKind::Corrupt, partition, code: None, what, fatal: false });
+        } else {
+            owned.refetched = Some(offset);
+            self.fetcher.refetch(now, &handle, offset);
+        }
+    }
+
+    fn handle_seek(&mut self, now: Instant, partition: TopicPartition, to: SeekTarget) {
+        if self.release.is_some() || !self.owned.contains_key(&partition) {
+            return;
+        }
+        let handle = self.renew(&partition);
+        match to {
+            SeekTarget::Offset(offset) => self.start(now, handle, Position { offset, leader_epoch: None }, None),
+            SeekTarget::Time(time) => self.positions.seek(now, &handle, time),
+        }
+    }
+
+    // ---------------------------------------------------------------- ownership
+
+    fn is_current(&self, handle: &PartitionHandle) -> bool {
+        self.owned.get(&handle.partition).is_some_and(|owned| owned.handle == *handle)
+    }
+
+    /// Takes a partition on under a new assignment number; every older handle of it is stale from here on.
+    fn renew(&mut self, partition: &TopicPartition) -> PartitionHandle {
+        if let Some(old) = self.owned.get(partition) {
+            let old = old.handle.clone();
+            self.forget(&old);
+        }
+        self.assignments += 1;
+        let handle = PartitionHandle { partition: partition.clone(), assignment: self.assignments };
+        self.owned.insert(partition.clone(), Owned { handle: handle.clone(), started: false, refetched: None });
+        handle
+    }
+
+    fn forget(&mut self, handle: &PartitionHandle) {
+        self.committer.remove(handle);
+        self.positions.remove(handle);
+        self.fetcher.remove(handle);
+        self.redeliveries.retain(|_, (of, _)| of != handle);
+    }
+
+    /// Begins reading at `position`.
+    fn start(&mut self, now: Instant, handle: PartitionHandle, position: Position, committed: Option<Position>) {
+        if let Some(owned) = self.owned.get_mut(&handle.partition) {
+            owned.started = true;
+        }
+        self.committer.assign(now, &handle, position, committed);
+        self.fetcher.add(now, &handle, position, self.cluster.view());
+        self.events.push_back(Event::Started { handle, position, committed });
+    }
+
+    fn handles(&self) -> Vec<PartitionHandle> {
+        self.owned.values().map(|owned| owned.handle.clone()).collect()
+    }
+
+    fn lose_all(&mut self, now: Instant, why: String) {
+        let handles = self.handles();
+        for handle in &handles {
+            self.forget(handle);
+        }
+        self.committer.membership_lost(now);
+        self.positions.clear();
+        self.owned.clear();
+        self.release = None;
+        if !handles.is_empty() {
+            self.events.push_back(Event::Lost { handles, why });
+        }
+    }
+
+    // ---------------------------------------------------------------- release: revoke -> drain -> commit -> let go
+
+    fn start_release(&mut self, now: Instant, deadline: Instant) {
+        if self.release.is_some() {
+            return;
+        }
+        for handle in self.handles() {
+            self.positions.remove(&handle);
+            self.fetcher.remove(&handle);
+            self.redeliveries.retain(|_, (of, _)| *of != handle);
+        }
+        // The commit needs some of the time that is left, however little that is.
+        let left = deadline.saturating_duration_since(now);
+        let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
+        self.release = Some(Release {
+            drain_until,
+            in_work: self.owned.keys().cloned().collect(),
+            flushing: false,
+            commit_until: deadline,
+        });
+        self.events.push_back(Event::Revoking(self.handles()));
+        self.events.push_back(Event::ReadProgress);
+    }
+
+    fn drive_release(&mut self, now: Instant) -> bool {
+        if let Some(closing) = &self.closing {
+            if closing.deadline <= now {
+                self.finish_close();
+                return true;
+            }
+        }
+        let Some(release) = &mut self.release else { return false };
+        if !release.flushing {
+            if !release.in_work.is_empty() && now < release.drain_until {
+                return false;
+            }
+            release.flushing = true;
+            if let Some(closing) = &mut self.closing {
+                closing.unfinished.in_work = release.in_work.iter().cloned().collect();
+            }
+            if !release.in_work.is_empty() {
+                let partitions: Vec<_> = release.in_work.iter().map(ToString::to_string).collect();
+                tracing::warn!(target: "ottla", partitions = partitions.join(", "), "released with records still in work: they will be read again");
+            }
+            self.committer.flush(now);
+            return true;
+        }
+        let settled = self.committer.is_settled();
+        if !settled && now < release.commit_until {
+            return false;
+        }
+        self.release = None;
+        let handles = self.handles();
+        if let Some(closing) = &mut self.closing {
+            if !settled {
+                closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
+            }
+        }
+        for handle in &handles {
+            self.forget(handle);
+        }
+        self.owned.clear();
+        self.events.push_back(Event::Revoked(handles));
+        match &mut self.closing {
+            Some(closing) => {
+                closing.leaving = true;
+                self.group.handle_leave(now, "the consumer is closing".into());
+            }
+            None => self.group.handle_released(now),
+        }
+        true
+    }
+
+    fn start_close(&mut self, now: Instant, timeout: Duration) {
+        if self.closing.is_some() {
+            return;
+        }
+        let deadline = now + timeout;
+        self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving: false });
+        if self.owned.is_empty() {
+            self.release = None;
+            self.closing.as_mut().expect("set above").leaving = true;
+            self.group.handle_leave(now, "the consumer is closing".into());
+            return;
+        }
+        match &mut self.release {
+            // A rebalance is releasing everything already: what follows it is leaving instead of joining.
+            Some(release) => release.commit_until = release.commit_until.min(deadline),
+            None => self.start_release(now, deadline),
+        }
+        // Closing waits for the user's work as long as the caller said, not as long as a rebalance would.
+        let left = deadline.saturating_duration_since(now);
+        if let Some(release) = &mut self.release {
+            release.drain_until = now + left * 3 / 4;
+        }
+    }
+
+    fn finish_close(&mut self) {
+        let Some(mut closing) = self.closing.take() else { return };
+        if !self.owned.is_empty() {
+            closing.unfinished.uncommitted = self.owned.keys().cloned().collect();
+        }
+        self.owned.clear();
+        self.release = None;
+        self.closed = true;
+        self.events.push_back(Event::Closed(closing.unfinished));
+    }
+
+    // ---------------------------------------------------------------- liveness, redelivery
+
+    fn drive_liveness(&mut self, now: Instant) -> bool {
+        if self.owned.is_empty() || self.liveness.stalled || self.release.is_some() {
+            self.liveness.last_active = self.liveness.last_active.max(if self.owned.is_empty() { now } else { self.liveness.last_active });
+            return false;
+        }
+        if now < self.liveness.next_look {
+            return false;
+        }
+        let limit = self.settings.processing_timeout;
+        if now.saturating_duration_since(self.liveness.last_active) >= limit {
+            self.liveness.stalled = true;
+            let what = format!(
+                "no record was taken or acknowledged for {limit:?} (processing_timeout) and this member of group {:?} has left it: its \
+                 partitions go to other members; poll the stream again to rejoin, process faster, or raise processing_timeout",
+                self.group.group()
+            );
+            self.group.handle_stalled(now);
+            self.tell(Problem { kind: ProblemKind::ProcessingStalled, partition: None, code: None, what, fatal: false });
+            return true;
+        }
+        // Looking again in a while, and exactly when the limit would be reached.
+        self.liveness.next_look = (now + limit / 8).min((self.liveness.last_active + limit).max(now + Duration::from_millis(1)));
+        self.events.push_back(Event::ReadProgress);
+        true
+    }
+
+    fn drive_redeliveries(&mut self, now: Instant) -> bool {
+        let Some(entry) = self.redeliveries.first_entry().filter(|entry| entry.key().0 <= now) else { return false };
+        let (handle, token) = entry.remove();
+        if self.is_current(&handle) {
+            self.events.push_back(Event::Redeliver { handle, token });
+        }
+        true
+    }
+
+    // ---------------------------------------------------------------- what the machines say
+
+    fn handle_cluster_event(&mut self, now: Instant, event: ClusterEvent) {
+        match event {
+            ClusterEvent::MetadataChanged => {
+                let view = self.cluster.view();
+                self.group.handle_metadata(now, view);
+                self.fetcher.handle_view(now, view);
+                if !self.reached {
+                    self.reached = true;
+                    self.events.push_back(Event::Reached);
+                }
+            }
+            ClusterEvent::CoordinatorKnown(broker) => {
+                self.coordinator_known = true;
+                self.group.handle_coordinator(now, true);
+                let broker = self.cluster.broker_name(broker);
+                self.events.push_back(Event::CoordinatorFound { broker });
+            }
+            ClusterEvent::CoordinatorUnknown { why } => {
+                self.coordinator_known = false;
+                self.group.handle_coordinator(now, false);
+                self.events.push_back(Event::CoordinatorLost { why });
+            }
+            ClusterEvent::Problem(problem) => self.tell(problem),
+        }
+    }
+
+    fn handle_group_event(&mut self, now: Instant, event: GroupEvent) {
+        match event {
+            GroupEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
+            GroupEvent::Release { deadline, why } => {
+                self.events.push_back(Event::Rejoining { why });
+                self.start_release(now, deadline);
+            }
+            GroupEvent::Lost { why } => {
+                self.lose_all(now, why);
+                if let Some(closing) = &mut self.closing {
+                    if !closing.leaving {
+                        closing.leaving = true;
+                        self.group.handle_leave(now, "the consumer is closing".into());
+                    }
+                }
+            }
+            GroupEvent::Assigned { generation, member_id, partitions, .. } => {
+                let handles: Vec<_> = partitions.iter().map(|partition| self.renew(partition)).collect();
+                self.liveness.last_active = now;
+                self.liveness.next_look = now + self.settings.processing_timeout / 8;
+                for handle in &handles {
+                    self.positions.resolve(now, handle);
+                }
+                self.events.push_back(Event::Assigned { generation: generation.0, member_id, handles });
+            }
+            GroupEvent::WatchTopics(topics) => {
+                self.watched = topics.into_iter().collect();
+                self.want_topics(now);
+            }
+            GroupEvent::Rejoining { why } => self.events.push_back(Event::Rejoining { why }),
+            GroupEvent::Left => {
+                if self.closing.is_some() {
+                    self.finish_close();
+                }
+            }
+            GroupEvent::Problem(problem) => self.tell(problem),
+        }
+    }
+
+    fn handle_commit_event(&mut self, now: Instant, event: CommitEvent) {
+        match event {
+            CommitEvent::Committed { handle, position } => self.events.push_back(Event::Committed { handle, position }),
+            CommitEvent::Done { ticket, result } => self.events.push_back(Event::CommitDone { ticket, result }),
+            CommitEvent::Member { sent, code } => self.group.handle_member_error(now, &sent, code),
+            CommitEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
+            CommitEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "a commit named an unknown partition"),
+            CommitEvent::Problem(problem) => self.tell(problem),
+        }
+    }
+
+    fn handle_position_event(&mut self, now: Instant, event: PositionEvent) {
+        match event {
+            PositionEvent::Resolved { handle, position, committed, truncated } => {
+                let Some(owned) = self.owned.get(&handle.partition).filter(|owned| owned.handle == handle) else { return };
+                let back = truncated.is_some()
+                    || self.fetcher.position(&handle.partition).is_some_and(|reading| position.offset < reading.offset);
+                if !owned.started {
+                    self.start(now, handle, position, committed);
+                } else if back {
+                    // Reading goes back: acks of what was read before must not count for what comes in its place.
+                    let renewed = self.renew(&handle.partition);
+                    self.start(now, renewed, position, None);
+                } else {
+                    self.fetcher.add(now, &handle, position, self.cluster.view());
+                }
+            }
+            PositionEvent::Member { sent, code } => self.group.handle_member_error(now, &sent, code),
+            PositionEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
+            PositionEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "a position could not be resolved"),
+            PositionEvent::Problem(problem) => self.tell(problem),
+        }
+    }
+
+    fn handle_fetch_event(&mut self, now: Instant, event: FetchEvent) {
+        match event {
+            FetchEvent::Chunk { handle, chunk, high_watermark, last_stable_offset, .. } => {
+                let watermarks = Watermarks { high: high_watermark, last_stable: last_stable_offset };
+                self.events.push_back(Event::Chunk { handle, chunk, watermarks });
+            }
+            FetchEvent::Idle { handle, high_watermark, last_stable_offset, .. } => {
+                let watermarks = Watermarks { high: high_watermark, last_stable: last_stable_offset };
+                self.events.push_back(Event::Watermarks { handle, watermarks });
+            }
+            FetchEvent::OutOfRange { handle, position } => {
+                self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
+            }
+            FetchEvent::Validate { handle, position } | FetchEvent::Truncated { handle, position, .. } => {
+                self.positions.validate(now, &handle, position);
+            }
+            FetchEvent::Recreated { partition } => {
+                if self.release.is_none() && self.owned.contains_key(&partition) {
+                    tracing::info!(target: "ottla", %partition, "the topic was deleted and made anew: reading starts over");
+                    let handle = self.renew(&partition);
+                    self.positions.resolve(now, &handle);
+                }
+            }
+            FetchEvent::Suspect { handle, suspect } => self.committer.hold(&handle, suspect),
+            FetchEvent::RefreshMetadata { why } => self.cluster.refresh_metadata(now, why),
+            FetchEvent::LeaderHint { partition, leader, epoch, brokers } => {
+                self.cluster.leader_hint(now, &partition, leader, epoch, &brokers);
+            }
+            FetchEvent::Problem(problem) => self.tell(problem),
+        }
+    }
+
+    fn lose_coordinator(&mut self, now: Instant, why: &str) {
+        self.cluster.coordinator_lost(now, why);
+    }
+
+    fn want_topics(&mut self, now: Instant) {
+        self.cluster.want_topics(now, self.subscription.union(&self.watched).cloned().collect());
+    }
+
+    /// Tells the user; a fatal problem ends the consumer, whatever else was going on.
+    fn tell(&mut self, problem: Problem) {
+        tracing::warn!(target: "ottla", kind = ?problem.kind, fatal = problem.fatal, "{}", problem.what);
+        let fatal = problem.fatal;
+        if fatal {
+            self.lose_all(self.now, problem.what.clone());
+        }
+        self.events.push_back(Event::Problem(problem));
+        if fatal {
+            match self.closing {
+                Some(_) => self.finish_close(),
+                None => self.closed = true,
+            }
+        }
+    }
+}

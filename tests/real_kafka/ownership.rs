@@ -1,0 +1,288 @@
+//! Who owns what, and how it moves.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use kafka_harness::Librdkafka;
+use ottla::{Assignor, Consumer, ConsumeErrorKind, GroupEvent, Range, RoundRobin};
+use tokio::sync::Semaphore;
+
+use crate::{
+    member::{Member, Process, all_places, builder, counts, role, setting, settled, tell},
+    support::{DEADLINE, Kafka, eventually_async},
+};
+
+fn assignor(name: &str) -> Arc<dyn Assignor> {
+    if name == "range" { Arc::new(Range) } else { Arc::new(RoundRobin) }
+}
+
+async fn members_come_and_go(name: &str) {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("ownership", 4), kafka.group(name));
+    let mut members = Vec::new();
+    for count in 1..=6 {
+        members.push(Member::join(builder(kafka.bootstrap(), &group, &topic).assignors([assignor(name)])).await);
+        settled(&members, 4).await;
+        let sizes: Vec<_> = members.iter().map(|member| member.partitions().len()).collect();
+        let idle = sizes.iter().filter(|size| **size == 0).count();
+        assert_eq!(idle, usize::saturating_sub(count, 4), "{count} members: {sizes:?}");
+        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "balanced: {sizes:?}");
+    }
+    let described = kafka.admin.group(&group).unwrap();
+    assert_eq!((described.assignor.as_str(), described.members.len()), (name, 6));
+
+    // Leaving one by one, holders first: somebody who stood by takes over.
+    let mut seen = Vec::new();
+    while members.len() > 1 {
+        let holder = members.iter().position(|member| !member.partitions().is_empty()).unwrap();
+        seen.extend(members.remove(holder).leave().await);
+        settled(&members, 4).await;
+        kafka.produce(&topic, 4, 5);
+    }
+    let last = members.pop().unwrap();
+    eventually_async("the last member has read the rest", DEADLINE, || {
+        counts(seen.iter().copied().chain(last.seen())).len() == 4 * 25
+    })
+    .await;
+    seen.extend(last.leave().await);
+    assert!(counts(seen).into_values().all(|count| count == 1), "nothing twice on clean hand-overs");
+    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [25; 4]);
+    assert_eq!(kafka.admin.group(&group).unwrap().state, "Empty", "every member has left, none was timed out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_has_one_owner_with_range() {
+    members_come_and_go("range").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_has_one_owner_with_roundrobin() {
+    members_come_and_go("roundrobin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_groups_read_independently() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = kafka.topic("independent", 2);
+    let groups = [kafka.group("independent-a"), kafka.group("independent-b")];
+    kafka.produce(&topic, 2, 50);
+    let first = Member::join(builder(kafka.bootstrap(), &groups[0], &topic)).await;
+    eventually_async("the first group has read all", DEADLINE, || first.seen().len() == 100).await;
+    first.leave().await;
+    kafka.produce(&topic, 2, 10);
+    let second = Member::join(builder(kafka.bootstrap(), &groups[1], &topic)).await;
+    eventually_async("the second group has read all, too", DEADLINE, || second.seen().len() == 120).await;
+    second.leave().await;
+
+    for (group, offset, lag) in [(&groups[0], "50", "10"), (&groups[1], "60", "0")] {
+        let told = kafka.consumer_groups().run(&["--describe", "--group", group]).unwrap();
+        let rows: Vec<Vec<&str>> =
+            told.lines().filter(|line| line.contains(&topic)).map(|line| line.split_whitespace().collect()).collect();
+        // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG …
+        assert_eq!(rows.len(), 2, "{told}");
+        assert!(rows.iter().all(|row| row[3] == offset && row[4] == "60" && row[5] == lag), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_hand_over_waits_for_work_in_flight_and_repeats_nothing() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("handover", 4), kafka.group("handover"));
+    kafka.produce(&topic, 4, 200);
+    let settings = || builder(kafka.bootstrap(), &group, &topic);
+    // 32 records at a time, each taking a while: at any moment a rebalance finds work in flight.
+    let tasks = Arc::new(Semaphore::new(32));
+    let work = move |delivery: ottla::Delivery| {
+        let tasks = Arc::clone(&tasks);
+        async move {
+            let permit = tasks.acquire_owned().await.unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(20 + delivery.offset() as u64 % 17)).await;
+                delivery.ack();
+                drop(permit);
+            });
+        }
+    };
+    let first = Member::join_with(settings(), work.clone()).await;
+    eventually_async("the first member is at work", DEADLINE, || first.seen().len() > 100).await;
+    let second = Member::join_with(settings(), work.clone()).await;
+    eventually_async("both are at work", DEADLINE, || second.seen().len() > 50).await;
+    let third = Member::join_with(settings(), work).await;
+    eventually_async("the third is, too", DEADLINE, || third.seen().len() > 20).await;
+    let mut seen = first.leave().await;
+    eventually_async("all is read", DEADLINE, || {
+        seen.iter().copied().chain(second.seen()).chain(third.seen()).collect::<BTreeSet<_>>() == all_places(4, 200)
+    })
+    .await;
+    seen.extend(second.leave().await);
+    seen.extend(third.leave().await);
+    let twice: Vec<_> = counts(seen).into_iter().filter(|(_, count)| *count > 1).collect();
+    assert!(twice.is_empty(), "processed twice: {twice:?}");
+    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [200; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_member_loses_its_partitions_and_rejoins_when_it_polls_again() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("stall", 2), kafka.group("stall"));
+    kafka.produce(&topic, 2, 10);
+    let builder = || builder(kafka.bootstrap(), &group, &topic).processing_timeout(Duration::from_secs(2));
+    let mut stalled = builder().connect().await.unwrap().at_least_once();
+    let mut events = stalled.handle().events();
+    let held = stalled.next().await.unwrap().unwrap();
+    let other = Member::join(builder().drain_timeout(Duration::from_secs(30))).await;
+    // The stalled member neither polls nor acks. The other one waits for it no longer than processing_timeout.
+    eventually_async("the other member has everything", DEADLINE, || {
+        other.seen().into_iter().collect::<BTreeSet<_>>() == all_places(2, 10)
+    })
+    .await;
+    assert_eq!(stalled.handle().assignment(), []);
+    eventually_async("all is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([10, 10])).await;
+    held.ack(); // Too late: changes nothing.
+    let error = loop {
+        match stalled.next().await.unwrap() {
+            Ok(delivery) => panic!("{delivery:?} of a partition that is lost"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ConsumeErrorKind::ProcessingStalled);
+    assert!(!error.is_fatal());
+    kafka.produce(&topic, 2, 5);
+    let mut again = 0;
+    while again == 0 {
+        again += usize::from(stalled.next().await.unwrap().map(ottla::Delivery::ack).is_ok());
+    }
+    assert_eq!(stalled.handle().assignment().len(), 1, "it has rejoined");
+    let mut story = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(50), events.next()).await {
+        story.push(event);
+    }
+    assert!(story.iter().any(|event| matches!(event, GroupEvent::Lost { .. })), "{story:?}");
+    assert!(kafka.committed(&group, &topic).into_values().all(|offset| offset >= 10), "the late ack moved nothing back");
+}
+
+async fn mixed_group(name: &str) {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("mixed", 6), kafka.group(&format!("mixed-{name}")));
+    let ottla = Member::join(builder(kafka.bootstrap(), &group, &topic).assignors([assignor(name)])).await;
+    let java_name = format!("java-{name}");
+    let fast = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")];
+    let java = kafka.admin.join(&java_name, &group, &[&topic], name, &fast).unwrap();
+    let librdkafka = Librdkafka::join(kafka.bootstrap(), &group, &[&topic], name, &fast).unwrap();
+    let spread = || {
+        let held = [ottla.partitions().len(), java.status().unwrap().assigned.len(), librdkafka.status().assigned.len()];
+        held == [2, 2, 2]
+    };
+    eventually_async("two partitions each", DEADLINE, spread).await;
+    kafka.produce(&topic, 6, 50);
+    eventually_async("each reads its own", DEADLINE, || {
+        (ottla.seen().len(), java.status().unwrap().records(), librdkafka.status().records()) == (100, 100, 100)
+    })
+    .await;
+    // Whoever leads, the others agree. ottla joined first, so it led; now a Java or librdkafka member leads, and ottla follows.
+    assert_eq!(ottla.leave().await.len(), 100);
+    let again = Member::join(builder(kafka.bootstrap(), &group, &topic).assignors([assignor(name)])).await;
+    eventually_async("two partitions each again", DEADLINE, || {
+        [again.partitions().len(), java.status().unwrap().assigned.len(), librdkafka.status().assigned.len()] == [2, 2, 2]
+    })
+    .await;
+    kafka.produce(&topic, 6, 10);
+    eventually_async("ottla reads on where the group had got to", DEADLINE, || again.seen().len() == 20).await;
+    assert_eq!(librdkafka.stop().failure, "");
+    java.stop().unwrap();
+    let alone = [again];
+    settled(&alone, 6).await;
+    let [again] = alone;
+    eventually_async("all is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([60; 6])).await;
+    again.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_and_librdkafka_and_ottla_share_a_group_with_range() {
+    mixed_group("range").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_and_librdkafka_and_ottla_share_a_group_with_roundrobin() {
+    mixed_group("roundrobin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("static", 4), kafka.group("static"));
+    kafka.produce(&topic, 4, 10);
+    let settings = |name: &str| builder(kafka.bootstrap(), &group, &topic).group_instance_id(name);
+    let (a, b) = (Member::join(settings("a")).await, Member::join(settings("b")).await);
+    let both = [a, b];
+    settled(&both, 4).await;
+    let [a, b] = both;
+    let mut events = a.handle.events();
+    let held = b.partitions();
+    b.leave().await;
+    let b = Member::join(settings("b")).await;
+    eventually_async("b has what it had", DEADLINE, || b.partitions() == held).await;
+    assert!(tokio::time::timeout(Duration::from_millis(500), events.next()).await.is_err(), "a noticed nothing");
+
+    let usurper = Member::join(settings("b")).await;
+    eventually_async("the usurper has b's partitions", DEADLINE, || usurper.partitions() == held).await;
+    eventually_async("b is told", DEADLINE, || b.errors().iter().any(|error| error.contains("group.instance.id"))).await;
+    usurper.leave().await;
+    a.leave().await;
+}
+
+const KILLED: &str = "ownership::a_killed_members_partitions_are_taken_over";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_members_partitions_are_taken_over() {
+    if role().is_some() {
+        let member = Member::join(builder(&setting("BOOT"), &setting("GROUP"), &setting("TOPIC"))).await;
+        let told = AtomicUsize::new(0);
+        eventually_async("the outer test kills this", DEADLINE, || {
+            if member.partitions().len() != told.swap(member.partitions().len(), Ordering::Relaxed) {
+                tell("holds", &[member.partitions().len() as i64]);
+            }
+            false
+        })
+        .await;
+        return;
+    }
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("takeover", 4), kafka.group("takeover"));
+    let settings = [("BOOT", kafka.bootstrap()), ("GROUP", &group), ("TOPIC", &topic)];
+    let doomed = Process::start(KILLED, "member", &settings);
+    let survivor = Member::join(builder(kafka.bootstrap(), &group, &topic)).await;
+    eventually_async("they share", DEADLINE, || survivor.partitions().len() == 2 && !doomed.lines("holds").is_empty()).await;
+    let killed = Instant::now();
+    doomed.kill();
+    let alone = [survivor];
+    settled(&alone, 4).await;
+    assert!(killed.elapsed() < Duration::from_secs(10), "session timeout (6 s) and a little: {:?}", killed.elapsed());
+}
+
+/// Cancel safety, tested by cancelling: whatever the point at which `next` is dropped, nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_next_at_any_point_loses_nothing() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("cancel", 2), kafka.group("cancel"));
+    kafka.produce(&topic, 2, 500);
+    let mut records = Consumer::builder(group, kafka.bootstrap().split(',')).subscribe([topic]).connect().await.unwrap().at_least_once();
+    let mut seen = Vec::new();
+    let mut patience_us = 0;
+    while seen.len() < 1000 {
+        patience_us = (patience_us + 7) % 400;
+        if let Ok(delivery) = tokio::time::timeout(Duration::from_micros(patience_us), records.next()).await {
+            let delivery = delivery.unwrap().unwrap();
+            seen.push((delivery.partition(), delivery.offset()));
+            delivery.ack();
+        }
+    }
+    assert_eq!(counts(seen), counts(all_places(2, 500)));
+    records.close(DEADLINE).await.unwrap();
+}
