@@ -5,6 +5,14 @@
 
 mod request;
 mod response;
+mod versions;
+
+mod cursor;
+mod decode;
+mod encode;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
@@ -15,6 +23,7 @@ pub(crate) use response::{
     FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, MetadataPartition, MetadataResponse,
     MetadataTopic, OffsetFetchResponse, Response, SyncGroupResponse, TopicRef,
 };
+pub(crate) use versions::{api_range, negotiate};
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! Requests, as the state machines state them, and their encoding at each version.
+//! Requests, as the state machines state them, before a version is chosen.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Api;
-use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// A request before its version is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,17 +172,4 @@ impl Request {
             Self::OffsetForLeaderEpoch { .. } => Api::OffsetForLeaderEpoch,
         }
     }
-
-    /// The versions at which this very request can be said and its answer read.
-    pub(crate) fn versions(&self) -> RangeInclusive<i16> {
-        todo!()
-    }
-
-    /// Encodes the whole frame: length, header, body.
-    pub(crate) fn encode(&self, _version: i16, _correlation_id: i32, _client_id: &str) -> Result<Bytes, EncodeError> {
-        todo!()
-    }
 }
-
-#[allow(dead_code)]
-fn uses(_: BrokerId) {}

@@ -1,10 +1,10 @@
-//! Answers, parsed: what the state machines see. The decoders are bounded by the bytes that are there.
+//! Answers, parsed: what the state machines see.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Api, ErrorCode, Malformed};
+use super::ErrorCode;
 use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
 
 /// An answer of any API a consumer asks.
@@ -194,11 +194,4 @@ pub(crate) struct FetchedPartition {
 pub(crate) struct AbortedTransaction {
     pub(crate) producer_id: i64,
     pub(crate) first_offset: Offset,
-}
-
-impl Response {
-    /// Decodes the answer to a request of `api` at `version` from what follows the frame's correlation id.
-    pub(crate) fn decode(_api: Api, _version: i16, _body: Bytes) -> Result<Self, Malformed> {
-        todo!()
-    }
 }

@@ -1,0 +1,395 @@
+//! The bytes of answers at each version, and what they say. The `-1`s of the protocol end here.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    AbortedTransaction, Api, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EpochEnd, ErrorCode, FetchResponse,
+    FetchedOffset, FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, Malformed,
+    MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SyncGroupResponse, TopicRef,
+    cursor::Cursor,
+};
+use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
+
+impl Response {
+    /// Decodes the answer to a request of `api` at `version` from what follows the frame's correlation id.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when the bytes do not make sense as a whole.
+    pub(crate) fn decode(api: Api, version: i16, body: Bytes) -> Result<Self, Malformed> {
+        // A broker that does not know the version asked says so at version 0, the one that every client can read.
+        let refused = api == Api::ApiVersions && body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
+        let mut cursor = Cursor::new(api, if refused { 0 } else { version }, body);
+        let c = &mut cursor;
+        if !api.versions().contains(&version) {
+            return Err(c.malformed("a version that ottla does not speak"));
+        }
+        // The header's. That of ApiVersions has none at any version, for the same reason.
+        if api != Api::ApiVersions {
+            c.skip_tagged_fields()?;
+        }
+        let response = match api {
+            Api::ApiVersions => Self::ApiVersions(api_versions(c)?),
+            Api::Metadata => Self::Metadata(metadata(c)?),
+            Api::FindCoordinator => Self::FindCoordinator(find_coordinator(c)?),
+            Api::JoinGroup => Self::JoinGroup(join_group(c)?),
+            Api::SyncGroup => Self::SyncGroup(sync_group(c)?),
+            Api::Heartbeat => Self::Heartbeat(heartbeat(c)?),
+            Api::LeaveGroup => Self::LeaveGroup(leave_group(c)?),
+            Api::OffsetCommit => Self::OffsetCommit(offset_commit(c)?),
+            Api::OffsetFetch => Self::OffsetFetch(offset_fetch(c)?),
+            Api::ListOffsets => Self::ListOffsets(list_offsets(c)?),
+            Api::Fetch => Self::Fetch(fetch(c)?),
+            Api::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(offset_for_leader_epoch(c)?),
+        };
+        cursor.finish()?;
+        Ok(response)
+    }
+}
+
+fn api_versions(c: &mut Cursor) -> Result<ApiVersionsResponse, Malformed> {
+    let error = error_code(c)?;
+    let apis = c.array(|c| {
+        let range = ApiRange { key: c.i16()?, min: c.i16()?, max: c.i16()? };
+        c.skip_tagged_fields()?;
+        Ok(range)
+    })?;
+    throttle(c, 1)?;
+    c.skip_tagged_fields()?;
+    Ok(ApiVersionsResponse { error, apis })
+}
+
+fn metadata(c: &mut Cursor) -> Result<MetadataResponse, Malformed> {
+    throttle(c, 3)?;
+    let brokers = c.array(broker)?;
+    let cluster_id = c.nullable_string()?;
+    let _controller_id = c.i32()?;
+    let topics = c.array(metadata_topic)?;
+    if (8..=10).contains(&c.version()) {
+        let _cluster_authorized_operations = c.i32()?;
+    }
+    c.skip_tagged_fields()?;
+    Ok(MetadataResponse { brokers, cluster_id, topics })
+}
+
+fn metadata_topic(c: &mut Cursor) -> Result<MetadataTopic, Malformed> {
+    let error = error_code(c)?;
+    // From 12 on it may be null, but only for a topic that was asked for by its id: ottla asks by name.
+    let name = c.string()?;
+    let id = if c.version() >= 10 { Some(c.fixed()?).filter(|id| *id != [0; 16]).map(TopicId) } else { None };
+    let _is_internal = c.bool()?;
+    let partitions = c.array(metadata_partition)?;
+    if c.version() >= 8 {
+        let _topic_authorized_operations = c.i32()?;
+    }
+    c.skip_tagged_fields()?;
+    Ok(MetadataTopic { error, name, id, partitions })
+}
+
+fn metadata_partition(c: &mut Cursor) -> Result<MetadataPartition, Malformed> {
+    let error = error_code(c)?;
+    let partition = partition_number(c)?;
+    let leader = broker_id(c)?;
+    let leader_epoch = leader_epoch(c, 7)?;
+    let replicas = c.array(|c| c.i32().map(BrokerId))?;
+    let skip_id = |c: &mut Cursor| c.i32().map(drop);
+    c.each(skip_id)?; // in-sync replicas
+    if c.version() >= 5 {
+        c.each(skip_id)?; // offline replicas
+    }
+    c.skip_tagged_fields()?;
+    Ok(MetadataPartition { error, partition, leader, leader_epoch, replicas })
+}
+
+fn find_coordinator(c: &mut Cursor) -> Result<CoordinatorResponse, Malformed> {
+    throttle(c, 1)?;
+    if c.version() >= 4 {
+        let coordinators = c.array(|c| {
+            let _key = c.string()?;
+            let (id, host, port) = (c.i32()?, c.string()?, c.i32()?);
+            let (error, message) = (error_code(c)?, c.nullable_string()?);
+            let found = coordinator(c, error, message, id, host, port)?;
+            c.skip_tagged_fields()?;
+            Ok(found)
+        })?;
+        c.skip_tagged_fields()?;
+        // One group was asked for.
+        return coordinators.into_iter().next().ok_or_else(|| c.malformed("no coordinator and no error"));
+    }
+    let error = error_code(c)?;
+    let message = if c.version() >= 1 { c.nullable_string()? } else { None };
+    let (id, host, port) = (c.i32()?, c.string()?, c.i32()?);
+    let found = coordinator(c, error, message, id, host, port)?;
+    c.skip_tagged_fields()?;
+    Ok(found)
+}
+
+fn coordinator(
+    c: &Cursor,
+    error: ErrorCode,
+    message: Option<Arc<str>>,
+    id: i32,
+    host: Arc<str>,
+    port: i32,
+) -> Result<CoordinatorResponse, Malformed> {
+    // With an error the address is made of fillers.
+    let coordinator = if error == ErrorCode::NONE { Some(address(c, id, host, port, None)?) } else { None };
+    Ok(CoordinatorResponse { error, message: message.map(|message| message.to_string()), coordinator })
+}
+
+fn join_group(c: &mut Cursor) -> Result<JoinGroupResponse, Malformed> {
+    throttle(c, 2)?;
+    let error = error_code(c)?;
+    let generation = Generation(c.i32()?);
+    let (protocol_type, protocol) =
+        if c.version() >= 7 { (c.nullable_string()?, c.nullable_string()?) } else { (None, Some(c.string()?)) };
+    let leader = c.string()?;
+    let skip_assignment = if c.version() >= 9 { c.bool()? } else { false };
+    let member_id = c.string()?;
+    let members = c.array(|c| {
+        let member_id = c.string()?;
+        let instance_id = if c.version() >= 5 { c.nullable_string()? } else { None };
+        let metadata = c.bytes()?;
+        c.skip_tagged_fields()?;
+        Ok(JoinedMember { member_id, instance_id, metadata })
+    })?;
+    c.skip_tagged_fields()?;
+    Ok(JoinGroupResponse { error, generation, protocol_type, protocol, leader, skip_assignment, member_id, members })
+}
+
+fn sync_group(c: &mut Cursor) -> Result<SyncGroupResponse, Malformed> {
+    throttle(c, 1)?;
+    let error = error_code(c)?;
+    let (protocol_type, protocol) = if c.version() >= 5 { (c.nullable_string()?, c.nullable_string()?) } else { (None, None) };
+    let assignment = c.bytes()?;
+    c.skip_tagged_fields()?;
+    Ok(SyncGroupResponse { error, protocol_type, protocol, assignment })
+}
+
+fn heartbeat(c: &mut Cursor) -> Result<ErrorCode, Malformed> {
+    throttle(c, 1)?;
+    let error = error_code(c)?;
+    c.skip_tagged_fields()?;
+    Ok(error)
+}
+
+fn leave_group(c: &mut Cursor) -> Result<LeaveGroupResponse, Malformed> {
+    throttle(c, 1)?;
+    let error = error_code(c)?;
+    let members = if c.version() < 3 {
+        Vec::new()
+    } else {
+        c.array(|c| {
+            let member_id = c.string()?;
+            let _instance_id = c.nullable_string()?;
+            let error = error_code(c)?;
+            c.skip_tagged_fields()?;
+            Ok((member_id, error))
+        })?
+    };
+    c.skip_tagged_fields()?;
+    Ok(LeaveGroupResponse { error, members })
+}
+
+fn offset_commit(c: &mut Cursor) -> Result<Vec<(TopicPartition, ErrorCode)>, Malformed> {
+    throttle(c, 3)?;
+    let partitions = topics(c, |c| Ok((partition_number(c)?, error_code(c)?)))?;
+    c.skip_tagged_fields()?;
+    Ok(partitions)
+}
+
+fn offset_fetch(c: &mut Cursor) -> Result<OffsetFetchResponse, Malformed> {
+    throttle(c, 3)?;
+    if c.version() >= 8 {
+        let groups = c.array(|c| {
+            let _group_id = c.string()?;
+            let partitions = topics(c, fetched_offset)?;
+            let error = error_code(c)?;
+            c.skip_tagged_fields()?;
+            Ok(OffsetFetchResponse { error, partitions })
+        })?;
+        c.skip_tagged_fields()?;
+        // One group was asked for.
+        return groups.into_iter().next().ok_or_else(|| c.malformed("no group"));
+    }
+    let partitions = topics(c, fetched_offset)?;
+    let error = if c.version() >= 2 { error_code(c)? } else { ErrorCode::NONE };
+    c.skip_tagged_fields()?;
+    Ok(OffsetFetchResponse { error, partitions })
+}
+
+fn fetched_offset(c: &mut Cursor) -> Result<(i32, FetchedOffset), Malformed> {
+    let number = partition_number(c)?;
+    let offset = offset(c)?;
+    let leader_epoch = leader_epoch(c, 5)?;
+    let _metadata = c.nullable_string()?;
+    let error = error_code(c)?;
+    Ok((number, FetchedOffset { error, committed: offset.map(|offset| Position { offset, leader_epoch }) }))
+}
+
+fn list_offsets(c: &mut Cursor) -> Result<Vec<(TopicPartition, ListedOffset)>, Malformed> {
+    throttle(c, 2)?;
+    let partitions = topics(c, |c| {
+        let number = partition_number(c)?;
+        let error = error_code(c)?;
+        let _timestamp = c.i64()?;
+        let offset = offset(c)?;
+        let leader_epoch = leader_epoch(c, 4)?;
+        Ok((number, ListedOffset { error, position: offset.map(|offset| Position { offset, leader_epoch }) }))
+    })?;
+    c.skip_tagged_fields()?;
+    Ok(partitions)
+}
+
+fn offset_for_leader_epoch(c: &mut Cursor) -> Result<Vec<(TopicPartition, EpochEnd)>, Malformed> {
+    throttle(c, 2)?;
+    let partitions = topics(c, |c| {
+        let error = error_code(c)?;
+        let number = partition_number(c)?;
+        let end = leader_epoch(c, 1)?.zip(offset(c)?);
+        Ok((number, EpochEnd { error, end }))
+    })?;
+    c.skip_tagged_fields()?;
+    Ok(partitions)
+}
+
+fn fetch(c: &mut Cursor) -> Result<FetchResponse, Malformed> {
+    let throttle = Duration::from_millis(u64::try_from(c.i32()?).unwrap_or(0));
+    let (error, session_id) = if c.version() >= 7 { (error_code(c)?, c.i32()?) } else { (ErrorCode::NONE, 0) };
+    let mut partitions = Vec::new();
+    c.each(|c| {
+        let topic = if c.version() >= 13 { TopicRef::Id(TopicId(c.fixed()?)) } else { TopicRef::Name(c.string()?) };
+        c.each(|c| {
+            partitions.push(fetched_partition(c, topic.clone())?);
+            Ok(())
+        })?;
+        c.skip_tagged_fields()
+    })?;
+    let mut brokers = Vec::new();
+    c.tagged_fields(|c, tag| {
+        match tag {
+            0 if c.version() >= 16 => brokers = c.array(broker)?,
+            _ => c.skip_field(),
+        }
+        Ok(())
+    })?;
+    Ok(FetchResponse { throttle, error, session_id, partitions, brokers })
+}
+
+fn fetched_partition(c: &mut Cursor, topic: TopicRef) -> Result<FetchedPartition, Malformed> {
+    let partition = partition_number(c)?;
+    let error = error_code(c)?;
+    let high_watermark = Offset(c.i64()?);
+    let last_stable_offset = offset(c)?.unwrap_or(high_watermark);
+    let log_start_offset = if c.version() >= 5 { offset(c)? } else { None };
+    let aborted = c.nullable_array(|c| {
+        let aborted = AbortedTransaction { producer_id: c.i64()?, first_offset: Offset(c.i64()?) };
+        c.skip_tagged_fields()?;
+        Ok(aborted)
+    })?;
+    let preferred_replica = if c.version() >= 11 { broker_id(c)? } else { None };
+    let records = c.nullable_bytes()?;
+    let (mut diverging, mut current_leader) = (None, None);
+    c.tagged_fields(|c, tag| {
+        match tag {
+            0 => {
+                diverging = leader_epoch(c, 12)?.zip(offset(c)?);
+                c.skip_tagged_fields()?;
+            }
+            1 => {
+                current_leader = broker_id(c)?.zip(leader_epoch(c, 12)?);
+                c.skip_tagged_fields()?;
+            }
+            _ => c.skip_field(),
+        }
+        Ok(())
+    })?;
+    Ok(FetchedPartition {
+        topic,
+        partition,
+        error,
+        high_watermark,
+        last_stable_offset,
+        log_start_offset,
+        aborted: aborted.unwrap_or_default(),
+        preferred_replica,
+        diverging,
+        current_leader,
+        records: records.unwrap_or_default(),
+    })
+}
+
+/// Reads topics by name with their partitions: the shape that several answers have. The name is shared by the partitions.
+fn topics<T>(
+    c: &mut Cursor,
+    mut partition: impl FnMut(&mut Cursor) -> Result<(i32, T), Malformed>,
+) -> Result<Vec<(TopicPartition, T)>, Malformed> {
+    let mut partitions = Vec::new();
+    c.each(|c| {
+        let topic = c.string()?;
+        c.each(|c| {
+            let (number, what) = partition(c)?;
+            c.skip_tagged_fields()?;
+            partitions.push((TopicPartition::new(Arc::clone(&topic), number), what));
+            Ok(())
+        })?;
+        c.skip_tagged_fields()
+    })?;
+    Ok(partitions)
+}
+
+fn broker(c: &mut Cursor) -> Result<Broker, Malformed> {
+    let (id, host, port, rack) = (c.i32()?, c.string()?, c.i32()?, c.nullable_string()?);
+    let broker = address(c, id, host, port, rack)?;
+    c.skip_tagged_fields()?;
+    Ok(broker)
+}
+
+/// Checks what an answer says of a broker.
+fn address(c: &Cursor, id: i32, host: Arc<str>, port: i32, rack: Option<Arc<str>>) -> Result<Broker, Malformed> {
+    if id < 0 {
+        return Err(c.malformed("a broker with a negative id"));
+    }
+    if host.is_empty() {
+        return Err(c.malformed("a broker without a host"));
+    }
+    let port = u16::try_from(port).map_err(|_| c.malformed("a broker with an impossible port"))?;
+    Ok(Broker { id: BrokerId(id), host, port, rack })
+}
+
+/// Reads how long the broker held the answer back, where the version has it. Only Fetch makes use of it.
+fn throttle(c: &mut Cursor, since: i16) -> Result<(), Malformed> {
+    if c.version() >= since {
+        c.i32()?;
+    }
+    Ok(())
+}
+
+fn error_code(c: &mut Cursor) -> Result<ErrorCode, Malformed> {
+    c.i16().map(ErrorCode)
+}
+
+fn partition_number(c: &mut Cursor) -> Result<i32, Malformed> {
+    let number = c.i32()?;
+    if number < 0 { Err(c.malformed("a negative partition")) } else { Ok(number) }
+}
+
+fn broker_id(c: &mut Cursor) -> Result<Option<BrokerId>, Malformed> {
+    let id = c.i32()?;
+    Ok((id >= 0).then_some(BrokerId(id)))
+}
+
+fn offset(c: &mut Cursor) -> Result<Option<Offset>, Malformed> {
+    let offset = c.i64()?;
+    Ok((offset >= 0).then_some(Offset(offset)))
+}
+
+fn leader_epoch(c: &mut Cursor, since: i16) -> Result<Option<LeaderEpoch>, Malformed> {
+    if c.version() < since {
+        return Ok(None);
+    }
+    let epoch = c.i32()?;
+    Ok((epoch >= 0).then_some(LeaderEpoch(epoch)))
+}

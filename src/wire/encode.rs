@@ -1,0 +1,359 @@
+//! The bytes of requests at each version.
+//!
+//! `kafka_protocol` refuses a field that the version lacks, so each function sets what its version has; [`Request::versions`] has seen to
+//! it that nothing that matters is left out.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use indexmap::IndexMap;
+use kafka_protocol::{
+    messages::{self as kafka, GroupId, RequestHeader, TopicName},
+    protocol::{Encodable, HeaderVersion, StrBytes},
+};
+
+use super::{
+    Api, CommitPartition, EncodeError, EpochPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
+    ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
+};
+use crate::model::{LeaderEpoch, TopicId, TopicPartition};
+
+/// What every consumer says in place of a replica's broker id.
+const CONSUMER: kafka::BrokerId = kafka::BrokerId(-1);
+
+/// How long a broker may look for an offset in tiered storage; what it takes for versions that cannot say it.
+const REMOTE_LIST_OFFSETS_TIMEOUT_MS: i32 = 30_000;
+
+impl Request {
+    /// Encodes the whole frame: length, header, body.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] when `version` is none of [`Request::versions`], or a text is longer than the protocol can say.
+    pub(crate) fn encode(&self, version: i16, correlation_id: i32, client_id: &str) -> Result<Bytes, EncodeError> {
+        let frame = Frame { api: self.api(), version, correlation_id, client_id };
+        let versions = self.versions();
+        if !versions.contains(&version) {
+            return Err(frame.error(format!("it can be said at versions {} to {}", versions.start(), versions.end())));
+        }
+        match self {
+            Self::ApiVersions => frame.encode(&api_versions(version)),
+            Self::Metadata { topics } => frame.encode(&metadata(topics)),
+            Self::FindCoordinator { group } => frame.encode(&find_coordinator(version, group)),
+            Self::JoinGroup(join) => frame.encode(&join_group(version, join)),
+            Self::SyncGroup(sync) => frame.encode(&sync_group(version, sync)),
+            Self::Heartbeat(member) => frame.encode(&heartbeat(version, member)),
+            Self::LeaveGroup(leave) => frame.encode(&leave_group(version, leave)),
+            Self::OffsetCommit(commit) => frame.encode(&offset_commit(version, commit)),
+            Self::OffsetFetch { group, partitions } => frame.encode(&offset_fetch(version, group, partitions)),
+            Self::ListOffsets { isolation, partitions } => frame.encode(&list_offsets(version, *isolation, partitions)),
+            Self::Fetch(fetch_request) => frame.encode(&fetch(version, fetch_request)),
+            Self::OffsetForLeaderEpoch { partitions } => frame.encode(&offset_for_leader_epoch(partitions)),
+        }
+    }
+}
+
+struct Frame<'a> {
+    api: Api,
+    version: i16,
+    correlation_id: i32,
+    client_id: &'a str,
+}
+
+impl Frame<'_> {
+    fn encode<T: Encodable + HeaderVersion>(&self, body: &T) -> Result<Bytes, EncodeError> {
+        let header = RequestHeader::default()
+            .with_request_api_key(self.api as i16)
+            .with_request_api_version(self.version)
+            .with_correlation_id(self.correlation_id)
+            .with_client_id(Some(text(self.client_id)));
+        let mut frame = BytesMut::new();
+        frame.put_i32(0); // the length, once it is known
+        header
+            .encode(&mut frame, T::header_version(self.version))
+            .and_then(|()| body.encode(&mut frame, self.version))
+            .map_err(|error| self.error(error.to_string()))?;
+        let length = i32::try_from(frame.len() - 4).map_err(|_| self.error("longer than a frame can be".into()))?;
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        Ok(frame.freeze())
+    }
+
+    fn error(&self, what: String) -> EncodeError {
+        EncodeError { api: self.api, version: self.version, what }
+    }
+}
+
+fn api_versions(version: i16) -> kafka::ApiVersionsRequest {
+    let request = kafka::ApiVersionsRequest::default();
+    if version < 3 {
+        return request;
+    }
+    request
+        .with_client_software_name(StrBytes::from_static_str(env!("CARGO_PKG_NAME")))
+        .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")))
+}
+
+fn metadata(topics: &[Arc<str>]) -> kafka::MetadataRequest {
+    let mut topics: Vec<&Arc<str>> = topics.iter().collect();
+    topics.sort();
+    let topic = |name: &Arc<str>| kafka::metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+    // Null would mean all topics; an empty list means none.
+    kafka::MetadataRequest::default()
+        .with_topics(Some(topics.into_iter().map(topic).collect()))
+        .with_allow_auto_topic_creation(false)
+}
+
+fn find_coordinator(version: i16, group: &str) -> kafka::FindCoordinatorRequest {
+    // Key type 0, the default, is a group.
+    let request = kafka::FindCoordinatorRequest::default();
+    if version >= 4 { request.with_coordinator_keys(vec![text(group)]) } else { request.with_key(text(group)) }
+}
+
+fn join_group(version: i16, join: &JoinGroupRequest) -> kafka::JoinGroupRequest {
+    let protocol = |(name, metadata): &(Arc<str>, Bytes)| {
+        kafka::join_group_request::JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata.clone())
+    };
+    let mut request = kafka::JoinGroupRequest::default()
+        .with_group_id(group_id(&join.group))
+        .with_member_id(text(&join.member_id))
+        .with_session_timeout_ms(join.session_timeout_ms)
+        .with_rebalance_timeout_ms(join.rebalance_timeout_ms)
+        .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
+        .with_protocols(join.protocols.iter().map(protocol).collect());
+    if version >= 5 {
+        request = request.with_group_instance_id(optional_text(&join.instance_id));
+    }
+    if version >= 8 {
+        request = request.with_reason(join.reason.as_deref().map(text));
+    }
+    request
+}
+
+fn sync_group(version: i16, sync: &SyncGroupRequest) -> kafka::SyncGroupRequest {
+    let mut assignments: Vec<_> = sync.assignments.iter().collect();
+    assignments.sort();
+    let assignment = |(member_id, assignment): &(Arc<str>, Bytes)| {
+        kafka::sync_group_request::SyncGroupRequestAssignment::default()
+            .with_member_id(text(member_id))
+            .with_assignment(assignment.clone())
+    };
+    let mut request = kafka::SyncGroupRequest::default()
+        .with_group_id(group_id(&sync.member.group))
+        .with_generation_id(sync.member.generation.0)
+        .with_member_id(text(&sync.member.member_id))
+        .with_assignments(assignments.into_iter().map(assignment).collect());
+    if version >= 3 {
+        request = request.with_group_instance_id(optional_text(&sync.member.instance_id));
+    }
+    if version >= 5 {
+        request = request
+            .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
+            .with_protocol_name(Some(text(&sync.protocol)));
+    }
+    request
+}
+
+fn heartbeat(version: i16, member: &MemberRequest) -> kafka::HeartbeatRequest {
+    let request = kafka::HeartbeatRequest::default()
+        .with_group_id(group_id(&member.group))
+        .with_generation_id(member.generation.0)
+        .with_member_id(text(&member.member_id));
+    if version >= 3 { request.with_group_instance_id(optional_text(&member.instance_id)) } else { request }
+}
+
+fn leave_group(version: i16, leave: &LeaveGroupRequest) -> kafka::LeaveGroupRequest {
+    let request = kafka::LeaveGroupRequest::default().with_group_id(group_id(&leave.group));
+    if version < 3 {
+        return request.with_member_id(text(&leave.member_id));
+    }
+    let mut member = kafka::leave_group_request::MemberIdentity::default()
+        .with_member_id(text(&leave.member_id))
+        .with_group_instance_id(optional_text(&leave.instance_id));
+    if version >= 5 {
+        member = member.with_reason(leave.reason.as_deref().map(text));
+    }
+    request.with_members(vec![member])
+}
+
+fn offset_commit(version: i16, commit: &OffsetCommitRequest) -> kafka::OffsetCommitRequest {
+    use kafka::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+
+    let partition = |commit: &&CommitPartition| {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(commit.partition.partition())
+            .with_committed_offset(commit.offset.0);
+        if version >= 6 { partition.with_committed_leader_epoch(epoch(commit.leader_epoch)) } else { partition }
+    };
+    let topics = by_topic(
+        &commit.partitions,
+        |commit| &commit.partition,
+        |name, partitions| {
+            OffsetCommitRequestTopic::default().with_name(name).with_partitions(partitions.iter().map(partition).collect())
+        },
+    );
+    // The retention time (2 to 4) stays -1: the broker's setting.
+    let request = kafka::OffsetCommitRequest::default()
+        .with_group_id(group_id(&commit.member.group))
+        .with_generation_id_or_member_epoch(commit.member.generation.0)
+        .with_member_id(text(&commit.member.member_id))
+        .with_topics(topics);
+    if version >= 7 { request.with_group_instance_id(optional_text(&commit.member.instance_id)) } else { request }
+}
+
+fn offset_fetch(version: i16, group: &str, partitions: &[TopicPartition]) -> kafka::OffsetFetchRequest {
+    use kafka::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
+
+    fn numbers(partitions: &[&TopicPartition]) -> Vec<i32> {
+        partitions.iter().map(|partition| partition.partition()).collect()
+    }
+
+    let request = kafka::OffsetFetchRequest::default();
+    if version >= 8 {
+        let topics = by_topic(
+            partitions,
+            |partition| partition,
+            |name, partitions| OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(numbers(partitions)),
+        );
+        let group = OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(Some(topics));
+        return request.with_groups(vec![group]).with_require_stable(true);
+    }
+    let topics = by_topic(
+        partitions,
+        |partition| partition,
+        |name, partitions| OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(numbers(partitions)),
+    );
+    request.with_group_id(group_id(group)).with_topics(Some(topics)).with_require_stable(version >= 7)
+}
+
+fn list_offsets(version: i16, isolation: Isolation, partitions: &[ListOffsetsPartition]) -> kafka::ListOffsetsRequest {
+    use kafka::list_offsets_request::{ListOffsetsPartition as Partition, ListOffsetsTopic};
+
+    let partition = |asked: &&ListOffsetsPartition| {
+        let partition =
+            Partition::default().with_partition_index(asked.partition.partition()).with_timestamp(match asked.timestamp {
+                Timestamp::Latest => -1,
+                Timestamp::Earliest => -2,
+                Timestamp::AtMs(timestamp_ms) => timestamp_ms,
+            });
+        if version >= 4 { partition.with_current_leader_epoch(epoch(asked.current_leader_epoch)) } else { partition }
+    };
+    let topics = by_topic(
+        partitions,
+        |asked| &asked.partition,
+        |name, partitions| {
+            ListOffsetsTopic::default().with_name(name).with_partitions(partitions.iter().map(partition).collect())
+        },
+    );
+    let mut request = kafka::ListOffsetsRequest::default().with_replica_id(CONSUMER).with_topics(topics);
+    if version >= 2 {
+        request = request.with_isolation_level(isolation_level(isolation));
+    }
+    if version >= 10 {
+        request = request.with_timeout_ms(REMOTE_LIST_OFFSETS_TIMEOUT_MS);
+    }
+    request
+}
+
+fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
+    use kafka::fetch_request::{FetchPartition, FetchTopic};
+
+    // Not sorted: the broker fills its answer in the order asked, and who comes last may get nothing. The order is the asker's decision.
+    let mut topics: IndexMap<(&str, Option<TopicId>), Vec<FetchPartition>> = IndexMap::new();
+    for asked in &fetch.partitions {
+        let mut partition = FetchPartition::default()
+            .with_partition(asked.partition.partition())
+            .with_fetch_offset(asked.offset.0)
+            .with_partition_max_bytes(asked.max_bytes);
+        if version >= 9 {
+            partition = partition.with_current_leader_epoch(epoch(asked.current_leader_epoch));
+        }
+        if version >= 12 {
+            partition = partition.with_last_fetched_epoch(epoch(asked.last_fetched_epoch));
+        }
+        let id = asked.topic_id.filter(|_| version >= 13);
+        topics.entry((asked.partition.topic(), id)).or_default().push(partition);
+    }
+    let topic = |((name, id), partitions): ((&str, Option<TopicId>), _)| {
+        let topic = FetchTopic::default().with_partitions(partitions);
+        match id {
+            Some(id) => topic.with_topic_id(id.0.to_vec().try_into().expect("an id has sixteen bytes")),
+            None => topic.with_topic(topic_name(name)),
+        }
+    };
+    // The replica's state (from 15 on in place of its id) is by default that of a consumer.
+    let mut request = kafka::FetchRequest::default()
+        .with_replica_id(CONSUMER)
+        .with_max_wait_ms(fetch.max_wait_ms)
+        .with_min_bytes(fetch.min_bytes)
+        .with_max_bytes(fetch.max_bytes)
+        .with_isolation_level(isolation_level(fetch.isolation))
+        .with_topics(topics.into_iter().map(topic).collect());
+    if version >= 7 {
+        // Epoch -1: a fetch outside any session, that opens none.
+        request = request.with_session_id(0).with_session_epoch(-1);
+    }
+    if version >= 11 {
+        request = request.with_rack_id(fetch.rack.as_deref().map(text).unwrap_or_default());
+    }
+    request
+}
+
+fn offset_for_leader_epoch(partitions: &[EpochPartition]) -> kafka::OffsetForLeaderEpochRequest {
+    use kafka::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+
+    let partition = |asked: &&EpochPartition| {
+        OffsetForLeaderPartition::default()
+            .with_partition(asked.partition.partition())
+            .with_current_leader_epoch(epoch(asked.current_leader_epoch))
+            .with_leader_epoch(asked.leader_epoch.0)
+    };
+    let topics = by_topic(
+        partitions,
+        |asked| &asked.partition,
+        |name, partitions| {
+            OffsetForLeaderTopic::default().with_topic(name).with_partitions(partitions.iter().map(partition).collect())
+        },
+    );
+    kafka::OffsetForLeaderEpochRequest::default().with_replica_id(CONSUMER).with_topics(topics)
+}
+
+const PROTOCOL_TYPE: &str = "consumer";
+
+/// Groups what is asked by topic, topics and partitions in order: the same question is the same bytes.
+fn by_topic<'a, T, U>(
+    items: &'a [T],
+    partition: impl Fn(&T) -> &TopicPartition,
+    topic: impl Fn(TopicName, &[&'a T]) -> U,
+) -> Vec<U> {
+    let mut sorted: Vec<&T> = items.iter().collect();
+    sorted.sort_by(|a, b| partition(a).cmp(partition(b)));
+    let same_topic = |a: &&T, b: &&T| partition(a).topic() == partition(b).topic();
+    sorted.chunk_by(same_topic).map(|items| topic(topic_name(partition(items[0]).topic()), items)).collect()
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn optional_text(optional: &Option<Arc<str>>) -> Option<StrBytes> {
+    optional.as_deref().map(text)
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+fn group_id(group: &str) -> GroupId {
+    GroupId(text(group))
+}
+
+fn epoch(epoch: Option<LeaderEpoch>) -> i32 {
+    epoch.map_or(-1, |epoch| epoch.0)
+}
+
+fn isolation_level(isolation: Isolation) -> i8 {
+    match isolation {
+        Isolation::ReadUncommitted => 0,
+        Isolation::ReadCommitted => 1,
+    }
+}

@@ -1,0 +1,215 @@
+//! Bytes that no broker should send.
+
+use bytes::Bytes;
+use kafka_protocol::messages as kafka;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+
+use super::{super::*, answers::answer, every_version, peer};
+use crate::model::{LeaderEpoch, Offset};
+
+/// A small, a middling and a large answer, the same in each run.
+fn samples(api: Api, version: i16) -> Vec<Bytes> {
+    let mut runner = TestRunner::deterministic();
+    let answers = answer(api, version);
+    let mut samples: Vec<Bytes> =
+        (0..21).map(|_| peer::encode(&answers.new_tree(&mut runner).unwrap().current(), version)).collect();
+    samples.sort_by_key(Bytes::len);
+    [0, 10, 20].map(|at| samples[at].clone()).into()
+}
+
+fn check_malformed(api: Api, version: i16, body: &[u8], what: &str) {
+    let malformed = Response::decode(api, version, Bytes::copy_from_slice(body)).unwrap_err();
+    assert!(malformed.at <= body.len());
+    assert_eq!((malformed.api, malformed.what), (api, what), "{malformed}");
+}
+
+#[test]
+fn an_answer_cut_short_anywhere_is_malformed() {
+    for (api, version) in every_version() {
+        for whole in samples(api, version) {
+            assert!(Response::decode(api, version, whole.clone()).is_ok());
+            for length in 0..whole.len() {
+                let cut = Response::decode(api, version, whole.slice(..length));
+                assert!(cut.is_err(), "{api:?} {version}: {length} of {} bytes are {cut:?}", whole.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_too_many_is_malformed() {
+    for (api, version) in every_version() {
+        for whole in samples(api, version) {
+            let longer = Bytes::from([&whole[..], &[0]].concat());
+            let malformed = Response::decode(api, version, longer).unwrap_err();
+            assert_eq!((malformed.what, malformed.at), ("bytes left over", whole.len()), "{malformed}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_never_panics() {
+    for (api, version) in every_version() {
+        for whole in samples(api, version) {
+            for at in 0..whole.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut flipped = whole.to_vec();
+                    flipped[at] ^= mask;
+                    let _ = Response::decode(api, version, flipped.into());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    // Mostly small ones: they are lengths and counts that lead deeper in.
+    let byte = prop_oneof![4 => 0u8..4, 1 => any::<u8>(), 1 => Just(0xff), 1 => Just(0x7f)];
+    let config = Config { cases: 1_000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&vec(byte, 0..120), |bytes| {
+            let bytes = Bytes::from(bytes);
+            for (api, version) in every_version() {
+                let _ = Response::decode(api, version, bytes.clone());
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn versions_that_were_never_asked_for_are_not_read() {
+    for (api, version) in every_version() {
+        let whole = samples(api, version).remove(0);
+        for other in [i16::MIN, -1, api.versions().start() - 1, api.versions().end() + 1, i16::MAX] {
+            assert!(Response::decode(api, other, whole.clone()).is_err(), "{api:?} {other}");
+        }
+    }
+}
+
+/// Trap 1: 9 bytes that made the crate ask for 412 GB, and the process abort.
+#[test]
+fn a_metadata_answer_that_promises_more_brokers_than_bytes() {
+    const MORE: &str = "an array with more elements than there are bytes";
+    check_malformed(Api::Metadata, 8, b"\0\0\0\0\x7f\xff\xff\xff\0", MORE);
+    check_malformed(Api::Metadata, 9, b"\0\0\0\0\0\xff\xff\xff\xff\x0f", MORE);
+}
+
+/// Trap 1 once more, in 15 bytes.
+#[test]
+fn a_fetch_answer_that_promises_more_topics_than_bytes() {
+    const MORE: &str = "an array with more elements than there are bytes";
+    check_malformed(Api::Fetch, 11, b"\0\0\0\0\0\0\0\0\0\0\x7f\xff\xff\xff\0", MORE);
+    check_malformed(Api::Fetch, 12, b"\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\x0f", MORE);
+}
+
+/// Every place of every answer overwritten with the greatest counts and lengths there are.
+#[test]
+fn the_greatest_counts_anywhere_never_abort() {
+    for (api, version) in every_version() {
+        for whole in samples(api, version) {
+            for at in 0..whole.len() {
+                for bomb in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\x0f", b"\x80\0\0\0", b"\x7f\xff"] {
+                    let _ = Response::decode(api, version, [&whole[..at], bomb].concat().into());
+                    let rest = whole.get(at + bomb.len()..).unwrap_or_default();
+                    let _ = Response::decode(api, version, [&whole[..at], bomb, rest].concat().into());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn negative_lengths_and_nulls_where_a_value_must_be() {
+    check_malformed(Api::ListOffsets, 1, b"\xff\xff\xff\xfe", "a negative length");
+    check_malformed(Api::ListOffsets, 1, b"\x80\0\0\0", "a negative length");
+    check_malformed(Api::ListOffsets, 1, b"\xff\xff\xff\xff", "null where an array must be");
+    check_malformed(Api::ListOffsets, 6, b"\0\0\0\0\0\0", "null where an array must be");
+    check_malformed(Api::ListOffsets, 1, b"\0\0\0\x01\xff\xff", "null where a string must be");
+    check_malformed(Api::ListOffsets, 1, b"\0\0\0\x01\xff\xfe", "a negative length");
+    check_malformed(Api::ListOffsets, 6, b"\0\0\0\0\0\x02\0", "null where a string must be");
+    check_malformed(Api::SyncGroup, 0, b"\0\0\xff\xff\xff\xff", "null where bytes must be");
+    check_malformed(Api::SyncGroup, 4, b"\0\0\0\0\0\0\0\0", "null where bytes must be");
+    check_malformed(Api::JoinGroup, 6, b"\0\0\0\0\0\0\0\0\0\0\x01\0", "null where a string must be");
+}
+
+#[test]
+fn numbers_of_more_than_32_bits() {
+    let what = "a number of more than 32 bits";
+    check_malformed(Api::Heartbeat, 4, b"\x80\x80\x80\x80\x80\x01", what);
+    check_malformed(Api::Heartbeat, 4, b"\xff\xff\xff\xff\x1f", what);
+    check_malformed(Api::Heartbeat, 4, b"\xff\xff\xff\xff\x8f\0", what);
+}
+
+#[test]
+fn tagged_fields_stay_within_their_bounds() {
+    // One field, tag 5, longer than the answer.
+    check_malformed(Api::Heartbeat, 4, b"\x01\x05\x7f\0\0\0\0", "a tagged field that is longer than what holds it");
+    check_malformed(Api::Heartbeat, 4, b"\xff\xff\xff\xff\x0f\0\0\0\0\0\0\0\0", "cut short");
+    // Diverging epochs (tag 0) of 4 bytes, where 13 belong, and of 14.
+    let partition = |tagged: &[u8]| {
+        let start = b"\0\0\0\0\0\0\0\0\0\0\0\x02\x02t\x02";
+        let fields = [0; 4 + 2 + 8 + 8 + 8 + 1 + 4 + 1];
+        [start, &fields[..], tagged, b"\0\0"].concat()
+    };
+    let whole = partition(b"\x01\0\x0d\0\0\0\x07\0\0\0\0\0\0\0\x09\0");
+    let Ok(Response::Fetch(answer)) = Response::decode(Api::Fetch, 12, whole.into()) else { panic!("not an answer") };
+    assert_eq!(answer.partitions[0].diverging, Some((LeaderEpoch(7), Offset(9))));
+    check_malformed(Api::Fetch, 12, &partition(b"\x01\0\x04\0\0\0\x07\0\0\0\0\0\0\0\x09\0"), "cut short");
+    check_malformed(Api::Fetch, 12, &partition(b"\x01\0\x0e\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0"), "bytes left over");
+}
+
+#[test]
+fn text_that_is_not_utf8() {
+    check_malformed(Api::ListOffsets, 1, b"\0\0\0\x01\0\x02\xc3\x28", "a string that is not UTF-8");
+}
+
+#[test]
+fn brokers_that_cannot_be_reached() {
+    let metadata = |id: i32, host: &'static str, port: i32| {
+        let broker = kafka::metadata_response::MetadataResponseBroker::default()
+            .with_node_id(id.into())
+            .with_host(host.into())
+            .with_port(port);
+        peer::frame(9, kafka::MetadataResponse::default().with_brokers(vec![broker]))
+    };
+    assert!(Response::decode(Api::Metadata, 9, metadata(0, "host", 65_535)).is_ok());
+    check_malformed(Api::Metadata, 9, &metadata(0, "host", 65_536), "a broker with an impossible port");
+    check_malformed(Api::Metadata, 9, &metadata(0, "host", -1), "a broker with an impossible port");
+    check_malformed(Api::Metadata, 9, &metadata(0, "", 9092), "a broker without a host");
+    check_malformed(Api::Metadata, 9, &metadata(-1, "host", 9092), "a broker with a negative id");
+}
+
+#[test]
+fn a_coordinator_found_nowhere() {
+    let body = kafka::FindCoordinatorResponse::default().with_node_id((-1).into()).with_port(-1);
+    check_malformed(Api::FindCoordinator, 3, &peer::frame(3, body), "a broker with a negative id");
+    let body = peer::frame(4, kafka::FindCoordinatorResponse::default());
+    check_malformed(Api::FindCoordinator, 4, &body, "no coordinator and no error");
+}
+
+#[test]
+fn an_offset_fetch_answer_without_the_group() {
+    check_malformed(Api::OffsetFetch, 8, &peer::frame(8, kafka::OffsetFetchResponse::default()), "no group");
+}
+
+#[test]
+fn a_negative_partition() {
+    let partition = kafka::list_offsets_response::ListOffsetsPartitionResponse::default().with_partition_index(-1);
+    let topic = kafka::list_offsets_response::ListOffsetsTopicResponse::default().with_partitions(vec![partition]);
+    let body = peer::frame(7, kafka::ListOffsetsResponse::default().with_topics(vec![topic]));
+    check_malformed(Api::ListOffsets, 7, &body, "a negative partition");
+}
+
+#[test]
+fn a_topic_without_a_name() {
+    let topic = kafka::metadata_response::MetadataResponseTopic::default().with_name(None);
+    let body = peer::frame(12, kafka::MetadataResponse::default().with_topics(vec![topic]));
+    check_malformed(Api::Metadata, 12, &body, "null where a string must be");
+}
