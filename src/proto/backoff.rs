@@ -1,6 +1,6 @@
 //! Exponential back-off with jitter, from a seeded generator: the core has no other source of chance.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A small seeded generator (SplitMix64): the same seed gives the same sequence everywhere.
 #[derive(Clone, Debug)]
@@ -51,6 +51,27 @@ impl Backoff {
     }
 }
 
+/// Moves moments up to a common grid, so that what fails at many different times is still tried again in few requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    step: Duration,
+    origin: Option<Instant>,
+}
+
+impl Pace {
+    pub(crate) fn new(step: Duration) -> Self {
+        Self { step: step.max(Duration::from_millis(1)), origin: None }
+    }
+
+    /// The first moment of the grid that is at least `wait` from `now`.
+    pub(crate) fn after(&mut self, now: Instant, wait: Duration) -> Instant {
+        let origin = *self.origin.get_or_insert(now);
+        let step = self.step.as_nanos();
+        let steps = (now + wait).saturating_duration_since(origin).as_nanos().div_ceil(step);
+        origin + Duration::from_nanos(u64::try_from(steps * step).unwrap_or(u64::MAX))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +85,18 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.fail(&mut rng) <= Duration::from_millis(120));
+    }
+
+    #[test]
+    fn waits_that_end_close_together_end_at_one_moment() {
+        let (start, mut pace) = (Instant::now(), Pace::new(Duration::from_millis(100)));
+        let ends_ms = |pace: &mut Pace, now_ms, wait_ms| {
+            let end = pace.after(start + Duration::from_millis(now_ms), Duration::from_millis(wait_ms));
+            end.duration_since(start).as_millis()
+        };
+        assert_eq!(ends_ms(&mut pace, 0, 100), 100);
+        assert_eq!(ends_ms(&mut pace, 0, 101), 200);
+        assert_eq!(ends_ms(&mut pace, 37, 120), 200);
+        assert_eq!(ends_ms(&mut pace, 5_000, 0), 5_000);
     }
 }
