@@ -18,6 +18,7 @@ pub(crate) mod offsets;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,6 +61,45 @@ pub(crate) enum Owner {
     Committer(u64),
     Positions(u64),
     Fetch(u64),
+}
+
+/// A connection, as the core and `net` both call it; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnId(pub(crate) u64);
+
+/// Where a broker listens: a name or an IP address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BrokerAddr {
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for BrokerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Why a connection ended, or never came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Disconnect {
+    /// Never connected: the name did not resolve, or none of its addresses took the connection.
+    Unreachable(String),
+    /// The other side closed or reset it.
+    Closed(String),
+    /// What came is no Kafka frame, or one beyond the limit; says what it looks like.
+    BadFrame(String),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Unreachable(why) | Self::Closed(why) | Self::BadFrame(why)) = self;
+        f.write_str(why)
+    }
 }
 
 /// To which connection a request goes. A broker serves one request at a time per connection, so what may wait long has its own.

@@ -1,0 +1,335 @@
+//! What is known of the topics, and when to ask again.
+//!
+//! One Metadata request is in flight at most. The next one is sent
+//!
+//! * at once when a topic is new, or when an error elsewhere calls for it; again and again only with a back-off,
+//! * with a back-off while a wanted topic or a leader is missing: this never stops, because nothing else would notice a topic that is
+//!   created, or a leader that is elected, later,
+//! * when what is known has reached its age, whatever else happens or does not.
+//!
+//! What is known never goes back: brokers learn of a new leader one after the other, so the answer of one may be older than that of
+//! another. A leader epoch that is lower than the known one is not believed unless it stays so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{ClusterConfig, Complaint, Pace};
+use crate::{
+    model::{BrokerId, LeaderEpoch, TopicPartition},
+    proto::{
+        CallError, ClusterView, Deadline, PartitionView, Problem, ProblemKind, TopicView,
+        backoff::{Backoff, Rng},
+        earliest,
+    },
+    wire::{Broker, ErrorCode, MetadataResponse, MetadataTopic},
+};
+
+/// How long a topic may be missing before it counts as missing: brokers hear of a new topic one after the other.
+const MISSING_AFTER: Duration = Duration::from_secs(3);
+/// How long every broker must insist on a lower leader epoch or fewer partitions before it is believed: the topic was made anew, on
+/// brokers that do not know topic ids.
+const HELD_BACK_FOR: Duration = Duration::from_secs(15);
+/// After this many looks for what is missing, about a minute, they become rarer.
+const EAGER_LOOKS: u32 = 60;
+const RARER_BY: u32 = 4;
+/// How long the first attempt may take. A broker that hangs must not hold up the news for a whole request timeout; each attempt that
+/// fails is given twice the time of the one before.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Metadata {
+    max_age: Duration,
+    request_timeout: Duration,
+    wanted: BTreeSet<Arc<str>>,
+    view: Arc<ClusterView>,
+    /// The topics that the request in flight asks about.
+    asked: Option<BTreeSet<Arc<str>>>,
+    succeeded: Option<Instant>,
+    /// The next request because of an error or a new topic.
+    urgent: Option<(Instant, &'static str)>,
+    errors: Pace,
+    /// The next look for what is missing.
+    look: Option<Instant>,
+    looks: Backoff,
+    /// The next attempt after one that failed; nothing is sent before.
+    retry: Option<Instant>,
+    retries: Backoff,
+    topics: BTreeMap<Arc<str>, Trouble>,
+    /// Since when an answer's older news about a topic is not believed.
+    held_back: BTreeMap<Arc<str>, Instant>,
+    trouble: Complaint,
+    problems: VecDeque<Problem>,
+}
+
+/// A wanted topic whose partitions are not known.
+struct Trouble {
+    since: Instant,
+    told: Option<ProblemKind>,
+}
+
+impl Metadata {
+    pub(super) fn new(config: &ClusterConfig) -> Self {
+        Self {
+            max_age: config.metadata_max_age,
+            request_timeout: config.request_timeout,
+            wanted: BTreeSet::new(),
+            view: Arc::default(),
+            asked: None,
+            succeeded: None,
+            urgent: None,
+            errors: Pace::new(config.retry_backoff, config.retry_backoff_max),
+            look: None,
+            looks: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            retry: None,
+            retries: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            topics: BTreeMap::new(),
+            held_back: BTreeMap::new(),
+            trouble: Complaint::default(),
+            problems: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn view(&self) -> &Arc<ClusterView> {
+        &self.view
+    }
+
+    /// Replaces the topics of interest; a new one is asked about at once.
+    pub(super) fn want(&mut self, now: Instant, topics: BTreeSet<Arc<str>>) {
+        if topics.iter().any(|topic| !self.wanted.contains(topic)) {
+            self.urgent = Some((now, "new topics"));
+            self.looks.reset();
+        }
+        self.wanted = topics;
+        let wanted = &self.wanted;
+        self.topics.retain(|topic, _| wanted.contains(topic));
+        self.held_back.retain(|topic, _| wanted.contains(topic));
+        if self.view.topics.keys().any(|topic| !wanted.contains(topic)) {
+            let view = Arc::make_mut(&mut self.view);
+            view.topics.retain(|topic, _| wanted.contains(topic));
+            view.revision += 1;
+        }
+    }
+
+    /// Asks for news because of an error: at once, unless there were errors just before.
+    pub(super) fn refresh(&mut self, now: Instant, why: &'static str, rng: &mut Rng) {
+        if self.urgent.is_none() {
+            self.urgent = Some((self.errors.next(now, rng), why));
+        }
+    }
+
+    /// Whether this partition's leader is older news than what a broker just told; if so, takes it over.
+    pub(super) fn hint(&mut self, partition: &TopicPartition, leader: BrokerId, epoch: LeaderEpoch) -> bool {
+        let Some(known) = self.view.partition(partition) else { return false };
+        if known.leader_epoch.is_some_and(|known| known >= epoch) {
+            return false;
+        }
+        let view = Arc::make_mut(&mut self.view);
+        let known = view.topics.get_mut(partition.topic()).and_then(|t| t.partitions.get_mut(partition.partition() as usize));
+        if let Some(known) = known {
+            *known = PartitionView { leader: Some(leader), leader_epoch: Some(epoch) };
+            view.revision += 1;
+        }
+        true
+    }
+
+    /// The topics to ask about now, if it is time, with the time the answer may take.
+    #[must_use]
+    pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Vec<Arc<str>>, Duration)> {
+        let (_, why) = self.poll_timeout().filter(|(at, _)| *at <= now)?;
+        tracing::debug!(why, topics = self.wanted.len(), "metadata refresh");
+        (self.urgent, self.look, self.retry) = (None, None, None);
+        self.asked = Some(self.wanted.clone());
+        let patience = PATIENCE.saturating_mul(1 << self.retries.failures().min(8)).min(self.request_timeout);
+        Some((self.wanted.iter().cloned().collect(), patience))
+    }
+
+    /// Whether the last answer left nothing to be looked for.
+    pub(super) fn is_satisfied(&self) -> bool {
+        self.look.is_none() && self.retry.is_none()
+    }
+
+    /// Takes an answer in, and hands on the brokers it names if it was of use.
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Instant,
+        answer: Result<MetadataResponse, CallError>,
+        rng: &mut Rng,
+    ) -> Option<Vec<Broker>> {
+        let asked = self.asked.take()?;
+        let answer = match answer {
+            // A broker that knows no broker, not even itself, is just starting.
+            Ok(answer) if answer.brokers.is_empty() => {
+                self.handle_failure(now, &CallError::NotSent("the answer names no broker".to_owned()), rng);
+                return None;
+            }
+            Ok(answer) => answer,
+            Err(error) => {
+                self.handle_failure(now, &error, rng);
+                return None;
+            }
+        };
+        self.retries.reset();
+        self.trouble.is_over();
+        self.succeeded = Some(now);
+        let brokers: BTreeSet<BrokerId> = answer.brokers.iter().map(|broker| broker.id).collect();
+        let mut told: BTreeMap<Arc<str>, MetadataTopic> = answer.topics.into_iter().map(|t| (Arc::clone(&t.name), t)).collect();
+        let mut topics = self.view.topics.clone();
+        let mut complete = true;
+        for name in asked.into_iter().filter(|name| self.wanted.contains(name)).collect::<Vec<_>>() {
+            let topic = told.remove(&name);
+            let error = topic.as_ref().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
+            match topic {
+                Some(topic) if error == ErrorCode::NONE => {
+                    self.topics.remove(&name);
+                    complete &= self.merge(now, &mut topics, &name, topic, &brokers);
+                }
+                _ => {
+                    complete = false;
+                    self.handle_topic_error(now, &mut topics, &name, error);
+                }
+            }
+        }
+        if topics != self.view.topics {
+            let view = Arc::make_mut(&mut self.view);
+            view.topics = topics;
+            view.revision += 1;
+        }
+        if complete {
+            self.looks.reset();
+        } else {
+            let wait = self.looks.fail(rng);
+            self.look = Some(now + if self.looks.failures() > EAGER_LOOKS { wait * RARER_BY } else { wait });
+        }
+        Some(answer.brokers)
+    }
+
+    #[must_use]
+    pub(super) fn poll_problem(&mut self) -> Option<Problem> {
+        self.problems.pop_front()
+    }
+
+    #[must_use]
+    pub(super) fn poll_timeout(&self) -> Option<Deadline> {
+        if self.asked.is_some() {
+            return None;
+        }
+        if let Some(at) = self.retry {
+            return Some((at, "metadata retry"));
+        }
+        let look = self.look.map(|at| (at, "metadata: something is missing"));
+        let age = self.succeeded.map(|at| (at + self.max_age, "metadata age"));
+        earliest(self.urgent, earliest(look, age))
+    }
+
+    fn handle_failure(&mut self, now: Instant, error: &CallError, rng: &mut Rng) {
+        tracing::debug!(%error, "no metadata");
+        self.retry = Some(now + self.retries.fail(rng));
+        let kind = match error {
+            CallError::Unsupported { .. } => ProblemKind::Incompatible,
+            CallError::Malformed(_) => ProblemKind::Protocol,
+            // That no broker can be reached is the router's to tell.
+            CallError::NotSent(_) | CallError::Lost(_) => return,
+        };
+        if self.trouble.is_news(now, kind) {
+            let what = format!("cannot learn of the cluster's topics, still trying: {error}");
+            self.problems.push_back(Problem { kind, partition: None, code: None, what, fatal: false });
+        }
+    }
+
+    /// Takes over what an answer says of one topic. `false`: another look is needed.
+    fn merge(
+        &mut self,
+        now: Instant,
+        topics: &mut BTreeMap<Arc<str>, TopicView>,
+        name: &Arc<str>,
+        topic: MetadataTopic,
+        brokers: &BTreeSet<BrokerId>,
+    ) -> bool {
+        // Numbered from 0 without a gap; what does not fit is not believed, nor is anything sized by it.
+        let mut told = vec![None; topic.partitions.len()];
+        for partition in topic.partitions {
+            let leader = partition.leader.filter(|leader| brokers.contains(leader));
+            if let Some(place) = usize::try_from(partition.partition).ok().and_then(|number| told.get_mut(number)) {
+                *place = Some(PartitionView { leader, leader_epoch: partition.leader_epoch });
+            }
+        }
+        let told: Vec<PartitionView> = told.into_iter().map(Option::unwrap_or_default).collect();
+        let known = topics.get(name).filter(|known| known.error == ErrorCode::NONE);
+        let made_anew = known.is_some_and(|known| known.id.is_some() && topic.id.is_some() && known.id != topic.id);
+        let known = known.filter(|_| !made_anew);
+        // In the midst of an upgrade some brokers do not tell the id yet.
+        let id = topic.id.or(known.and_then(|known| known.id));
+        let known = known.map_or(&[][..], |known| &known.partitions);
+        let held_back = is_older(known, &told) && *self.held_back.entry(Arc::clone(name)).or_insert(now) + HELD_BACK_FOR > now;
+        if !held_back {
+            self.held_back.remove(name);
+        }
+        let partitions = if held_back { newer_of(known, told) } else { told };
+        let complete = !held_back && !partitions.is_empty() && partitions.iter().all(|partition| partition.leader.is_some());
+        topics.insert(Arc::clone(name), TopicView { error: ErrorCode::NONE, id, partitions });
+        complete
+    }
+
+    /// A topic that cannot be used: what was known of it is kept for a while, unless it is certain that it is of no use any more.
+    fn handle_topic_error(
+        &mut self,
+        now: Instant,
+        topics: &mut BTreeMap<Arc<str>, TopicView>,
+        name: &Arc<str>,
+        error: ErrorCode,
+    ) {
+        let trouble = self.topics.entry(Arc::clone(name)).or_insert(Trouble { since: now, told: None });
+        let lasts = trouble.since + MISSING_AFTER <= now;
+        let kind = match error {
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => ProblemKind::Unauthorized,
+            _ => ProblemKind::UnknownTopic,
+        };
+        let certain = matches!(error, ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::INVALID_TOPIC_EXCEPTION);
+        let is_known = topics.get(name).is_some_and(|known| known.error == ErrorCode::NONE);
+        if certain || lasts || !is_known {
+            topics.insert(Arc::clone(name), TopicView { error, id: None, partitions: Vec::new() });
+            self.held_back.remove(name);
+        }
+        if (certain || lasts) && trouble.told != Some(kind) {
+            trouble.told = Some(kind);
+            let what = match error {
+                ErrorCode::TOPIC_AUTHORIZATION_FAILED => format!(
+                    "this user may not read topic {name}: the broker says {error}, still asking; allow Describe and Read on the topic"
+                ),
+                ErrorCode::INVALID_TOPIC_EXCEPTION => {
+                    format!("{name:?} is not a valid name for a topic: {error}; check the subscription")
+                }
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => format!(
+                    "topic {name} does not exist, or this user may not describe it: {error}, still looking for it; create it, or check the subscription"
+                ),
+                _ => {
+                    format!("topic {name} cannot be looked up, still trying: the brokers say {error}; check the brokers' health")
+                }
+            };
+            self.problems.push_back(Problem { kind, partition: None, code: Some(error), what, fatal: false });
+        }
+    }
+}
+
+/// Whether what is told of a topic is, for some partition, older than what is known.
+fn is_older(known: &[PartitionView], told: &[PartitionView]) -> bool {
+    told.len() < known.len() || known.iter().zip(told).any(|(known, told)| is_older_leader(known, told))
+}
+
+/// Of each partition the newer news; and no partition less, because a topic never loses one.
+fn newer_of(known: &[PartitionView], mut told: Vec<PartitionView>) -> Vec<PartitionView> {
+    for (known, told) in known.iter().zip(&mut told) {
+        if is_older_leader(known, told) {
+            *told = *known;
+        }
+    }
+    let told_of = told.len();
+    told.extend(known.iter().skip(told_of));
+    told
+}
+
+fn is_older_leader(known: &PartitionView, told: &PartitionView) -> bool {
+    matches!((known.leader_epoch, told.leader_epoch), (Some(known), Some(told)) if told < known)
+}

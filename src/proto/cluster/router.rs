@@ -1,0 +1,501 @@
+//! Which connection a request takes, and when connections are opened.
+//!
+//! * A connection is opened when something must be sent on it, and belongs to an address and a [`Purpose`]: a broker that moved to
+//!   another address gets another connection.
+//! * What goes to [`Target::Any`] waits until some control connection is Ready. While it waits, the addresses are tried in turn, the one
+//!   that was tried longest ago first, known brokers before bootstrap addresses; a slow attempt does not hold up the next.
+//! * Each address has a back-off, over all its connections, that ends when one of them has answered a request. So a broker that takes
+//!   connections only to drop them is as harmless as one that is down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    ClusterConfig, ClusterOutput, Complaint, Outbox,
+    connection::{CALLS_MAX, Call, Codec, Connection, Fault, Purpose, Received, Settings},
+};
+use crate::{
+    model::BrokerId,
+    proto::{
+        Ask, BrokerAddr, CallError, ConnId, Deadline, Disconnect, Problem, ProblemKind, Target,
+        backoff::{Backoff, Rng},
+        earliest,
+    },
+    wire::Broker,
+};
+
+/// How long an attempt to connect, or an unanswered request, holds up what any broker could do.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// How long no broker can be reached before the user hears of it.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(4);
+
+pub(super) struct Router {
+    settings: Settings,
+    bootstrap: Vec<BrokerAddr>,
+    brokers: BTreeMap<BrokerId, BrokerAddr>,
+    connections: BTreeMap<ConnId, Connection>,
+    by_key: BTreeMap<(BrokerAddr, Purpose), ConnId>,
+    coordinator: Option<ConnId>,
+    health: BTreeMap<BrokerAddr, Health>,
+    /// The back-off that a new address starts with.
+    fresh: Backoff,
+    /// What any broker may do, until one is Ready.
+    anywhere: VecDeque<Call>,
+    /// Who served the last of those, and whether the next should go to another.
+    any_last: Option<BrokerAddr>,
+    any_avoid: Option<BrokerAddr>,
+    /// Where in the list of addresses this client starts, so that not all clients start with the same broker.
+    start: u64,
+    rng: Rng,
+    next_conn: u64,
+    /// Since when something should be sent and no open connection has ever answered anything.
+    silent_since: Option<Instant>,
+    silence: Complaint,
+    events: VecDeque<RouterEvent>,
+}
+
+#[derive(Debug)]
+pub(super) enum RouterEvent {
+    CoordinatorReady,
+    CoordinatorClosed { why: String },
+    Problem(Problem),
+}
+
+/// What is known of an address.
+struct Health {
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    failed: Option<Instant>,
+    tried: Option<Instant>,
+    error: Option<String>,
+    /// What it sent that no broker sends.
+    nonsense: Complaint,
+}
+
+/// How a connection ends.
+struct Ending {
+    why: String,
+    /// `net` does not know yet.
+    by_us: bool,
+    blame: Blame,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// It may be opened again at once.
+    Nobody,
+    /// It failed: its address shall rest.
+    Broker,
+    /// What came is nothing that a broker sends: the user should know.
+    Nonsense,
+}
+
+impl Router {
+    pub(super) fn new(config: &ClusterConfig, codec: Codec, mut rng: Rng) -> Self {
+        Self {
+            settings: Settings {
+                client_id: Arc::clone(&config.client_id),
+                connect_timeout: config.connect_timeout,
+                idle_timeout: config.idle_timeout,
+                codec,
+            },
+            bootstrap: config.bootstrap.clone(),
+            brokers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            coordinator: None,
+            health: BTreeMap::new(),
+            fresh: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
+            anywhere: VecDeque::new(),
+            any_last: None,
+            any_avoid: None,
+            start: rng.next_u64(),
+            rng,
+            next_conn: 0,
+            silent_since: None,
+            silence: Complaint::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn ask(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
+        let Ask { owner, to, request, timeout } = ask;
+        let call = Call { owner, to, request, timeout, deadline: now + timeout };
+        match to {
+            Target::Any if self.anywhere.len() < CALLS_MAX => {
+                if !self.is_reached() {
+                    self.silent_since.get_or_insert(now);
+                }
+                self.anywhere.push_back(call);
+            }
+            Target::Any => not_sent(&call, "too many requests wait for a broker that can be reached", out),
+            Target::Coordinator => match self.coordinator {
+                Some(id) => self.ask_on(now, id, call, out),
+                None => not_sent(&call, "the group's coordinator is not known", out),
+            },
+            Target::Broker(id) => self.ask_broker(now, id, Purpose::Control, call, out),
+            Target::Fetch(id) => self.ask_broker(now, id, Purpose::Fetch, call, out),
+        }
+    }
+
+    /// Replaces what is known of the brokers, from a metadata answer.
+    pub(super) fn set_brokers(&mut self, brokers: &[Broker]) {
+        self.brokers.clear();
+        self.add_brokers(brokers);
+        let (known, bootstrap, by_key) = (&self.brokers, &self.bootstrap, &self.by_key);
+        self.health.retain(|addr, _| {
+            known.values().any(|known| known == addr)
+                || bootstrap.contains(addr)
+                || [Purpose::Control, Purpose::Coordinator, Purpose::Fetch]
+                    .iter()
+                    .any(|p| by_key.contains_key(&(addr.clone(), *p)))
+        });
+    }
+
+    pub(super) fn add_brokers<'a>(&mut self, brokers: impl IntoIterator<Item = &'a Broker>) {
+        self.brokers.extend(brokers.into_iter().map(|broker| (broker.id, addr_of(broker))));
+    }
+
+    pub(super) fn addr(&self, id: BrokerId) -> Option<&BrokerAddr> {
+        self.brokers.get(&id)
+    }
+
+    /// Lets the next request to any broker go to another than the last one: that one's answer was of no use.
+    pub(super) fn try_another(&mut self) {
+        self.any_avoid = self.any_last.clone();
+    }
+
+    /// Opens the coordinator's connection; `CoordinatorReady` or `CoordinatorClosed` will tell what came of it.
+    pub(super) fn open_coordinator(&mut self, now: Instant, broker: &Broker) {
+        self.coordinator = Some(self.connection(now, addr_of(broker), Purpose::Coordinator));
+    }
+
+    /// Closes the coordinator's connection without an event.
+    pub(super) fn close_coordinator(&mut self, now: Instant, why: &str, out: &mut Outbox) {
+        if let Some(id) = self.coordinator.take() {
+            self.close(now, id, Ending { why: why.to_owned(), by_us: true, blame: Blame::Nobody }, out);
+        }
+    }
+
+    pub(super) fn handle_connected(&mut self, now: Instant, id: ConnId, out: &mut Outbox) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && let Err(fault) = connection.handle_connected(now, &self.settings, out)
+        {
+            self.handle_fault(now, id, fault, out);
+        }
+    }
+
+    pub(super) fn handle_frame(&mut self, now: Instant, id: ConnId, frame: Bytes, out: &mut Outbox) {
+        // Frames may still come after we closed the connection: whoever asked has an answer already.
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.handle_frame(now, frame, &self.settings, out) {
+            Ok(Received::Downgraded) => {}
+            Ok(Received::Ready) => {
+                tracing::debug!(conn = id.0, addr = %connection.addr(), purpose = ?connection.purpose(), "connected");
+                if self.coordinator == Some(id) {
+                    self.events.push_back(RouterEvent::CoordinatorReady);
+                }
+            }
+            Ok(Received::Answered) => {
+                if let Some(health) = self.health.get_mut(connection.addr()) {
+                    health.recover();
+                }
+                self.silent_since = None;
+                self.silence.is_over();
+            }
+            Err(fault) => self.handle_fault(now, id, fault, out),
+        }
+    }
+
+    pub(super) fn handle_disconnected(&mut self, now: Instant, id: ConnId, why: Disconnect, out: &mut Outbox) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let blame = match why {
+            Disconnect::BadFrame(_) => Blame::Nonsense,
+            Disconnect::Closed(_) if connection.has_answered() => Blame::Nobody,
+            Disconnect::Closed(_) | Disconnect::Unreachable(_) => Blame::Broker,
+        };
+        let hint = match (&why, connection.has_answered(), connection.is_ready()) {
+            (Disconnect::Closed(_), false, true) => ", as a listener that wants SASL does",
+            (Disconnect::Closed(_), false, false) => ", as a listener that wants TLS does",
+            _ => "",
+        };
+        let why = match why {
+            Disconnect::Unreachable(why) | Disconnect::BadFrame(why) => why,
+            Disconnect::Closed(why) => format!("{why} while {}{hint}", connection.doing()),
+        };
+        self.close(now, id, Ending { why, by_us: false, blame }, out);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if let Err(fault) = connection.handle_timeout(now, &self.settings, out) {
+                self.handle_fault(now, id, fault, out);
+            } else if connection.is_idle(now, &self.settings) {
+                self.close(now, id, Ending { why: "idle".to_owned(), by_us: true, blame: Blame::Nobody }, out);
+            }
+        }
+        if self.anywhere.iter().any(|call| call.deadline <= now) {
+            let (late, waiting) = std::mem::take(&mut self.anywhere).into_iter().partition(|call| call.deadline <= now);
+            self.anywhere = waiting;
+            let tried = self.tried();
+            for call in <VecDeque<Call>>::from(late) {
+                not_sent(&call, &format!("no broker could be reached within {:?}: {tried}", call.timeout), out);
+            }
+        }
+        self.complain_of_silence(now);
+    }
+
+    /// Moves what can move: requests that any broker may take, and connections whose back-off is over.
+    pub(super) fn advance(&mut self, now: Instant, out: &mut Outbox) {
+        while !self.anywhere.is_empty() {
+            let Some(id) = self.choose_any(now) else { break };
+            let Some(call) = self.anywhere.pop_front() else { break };
+            self.any_last = self.connections.get(&id).map(|connection| connection.addr().clone());
+            self.any_avoid = None;
+            self.ask_on(now, id, call, out);
+        }
+        if !self.anywhere.is_empty()
+            && let Some(addr) = self.next_candidate(now)
+        {
+            self.connection(now, addr, Purpose::Control);
+        }
+        for connection in self.connections.values_mut() {
+            connection.connect_if_due(now, out);
+        }
+    }
+
+    #[must_use]
+    pub(super) fn poll_event(&mut self) -> Option<RouterEvent> {
+        self.events.pop_front()
+    }
+
+    #[must_use]
+    pub(super) fn poll_timeout(&self) -> Option<Deadline> {
+        let mut deadline = None;
+        for connection in self.connections.values() {
+            deadline = earliest(deadline, connection.poll_timeout(&self.settings));
+        }
+        for call in &self.anywhere {
+            deadline = earliest(deadline, Some((call.deadline, "request for any broker")));
+        }
+        if !self.anywhere.is_empty() {
+            deadline = earliest(deadline, self.attempt_due().map(|at| (at, "next broker to try")));
+        }
+        let silence = self.silent_since.map(|since| (self.silence.due(since + UNREACHABLE_AFTER), "no broker reached"));
+        earliest(deadline, silence)
+    }
+
+    fn ask_broker(&mut self, now: Instant, id: BrokerId, purpose: Purpose, call: Call, out: &mut Outbox) {
+        match self.brokers.get(&id).cloned() {
+            Some(addr) => {
+                let id = self.connection(now, addr, purpose);
+                self.ask_on(now, id, call, out);
+            }
+            None => not_sent(&call, &format!("broker {} is not known", id.0), out),
+        }
+    }
+
+    fn ask_on(&mut self, now: Instant, id: ConnId, call: Call, out: &mut Outbox) {
+        match self.connections.get_mut(&id) {
+            Some(connection) if connection.load() < CALLS_MAX => connection.ask(now, call, &self.settings, out),
+            Some(connection) => not_sent(&call, &format!("too many requests wait for {}", connection.addr()), out),
+            None => not_sent(&call, "the connection is closed", out),
+        }
+    }
+
+    /// The connection for this address and purpose, opened if there is none, when the address's back-off allows it.
+    fn connection(&mut self, now: Instant, addr: BrokerAddr, purpose: Purpose) -> ConnId {
+        let key = (addr, purpose);
+        if let Some(id) = self.by_key.get(&key) {
+            return *id;
+        }
+        let health = self.health.entry(key.0.clone()).or_insert_with(|| Health::new(&self.fresh));
+        let at = health.not_before.unwrap_or(now).max(now);
+        health.tried = Some(at);
+        let id = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.connections.insert(id, Connection::new(now, at, id, key.0.clone(), purpose));
+        self.by_key.insert(key, id);
+        id
+    }
+
+    /// The control connection that serves what any broker may: Ready, not stalled, not the one to avoid. A worse one only when no other
+    /// address is worth waiting for.
+    fn choose_any(&self, now: Instant) -> Option<ConnId> {
+        let ready = || {
+            let control = self.connections.iter().filter(|(_, c)| c.purpose() == Purpose::Control && c.is_ready());
+            control.map(|(id, connection)| (connection, *id))
+        };
+        let is_good = |connection: &Connection| {
+            self.any_avoid.as_ref() != Some(connection.addr())
+                && connection.oldest_written().is_none_or(|at| now < at + STALLED_AFTER)
+        };
+        let least_loaded = |(connection, id): &(&Connection, ConnId)| (connection.load(), *id);
+        if let Some((_, id)) = ready().filter(|(connection, _)| is_good(connection)).min_by_key(least_loaded) {
+            return Some(id);
+        }
+        let worth_waiting = self.is_attempting(now) || self.candidates().any(|(_, health)| may_try(now, health));
+        if worth_waiting { None } else { ready().min_by_key(least_loaded).map(|(_, id)| id) }
+    }
+
+    /// The address to try next: tried longest ago, known brokers first.
+    fn next_candidate(&self, now: Instant) -> Option<BrokerAddr> {
+        if self.is_attempting(now) {
+            return None;
+        }
+        let free = self.candidates().filter(|(_, health)| may_try(now, *health));
+        let (addr, _) = free.min_by_key(|(_, health)| health.and_then(|health| health.tried))?;
+        Some(addr.clone())
+    }
+
+    /// When what waits for any broker should be looked at again, if no frame comes before.
+    fn attempt_due(&self) -> Option<Instant> {
+        let patience = self.youngest_attempt().map(|at| at + STALLED_AFTER);
+        let has_ready = self.connections.values().any(|c| c.purpose() == Purpose::Control && c.is_ready());
+        if has_ready {
+            return patience;
+        }
+        let rested = self.candidates().map(|(_, health)| health.and_then(|health| health.not_before)).min()?;
+        rested.max(patience)
+    }
+
+    /// Every address without a control connection, each list in an order of this client's own.
+    fn candidates(&self) -> impl Iterator<Item = (&BrokerAddr, Option<&Health>)> {
+        let known: Vec<&BrokerAddr> = self.brokers.values().collect();
+        let bootstrap: Vec<&BrokerAddr> = self.bootstrap.iter().filter(|addr| !known.contains(addr)).collect();
+        let rotated = |mut list: Vec<_>| {
+            let by = if list.is_empty() { 0 } else { (self.start % list.len() as u64) as usize };
+            list.rotate_left(by);
+            list
+        };
+        let all = rotated(known).into_iter().chain(rotated(bootstrap));
+        all.filter(|addr| !self.by_key.contains_key(&((*addr).clone(), Purpose::Control)))
+            .map(|addr| (addr, self.health.get(addr)))
+    }
+
+    fn youngest_attempt(&self) -> Option<Instant> {
+        let attempts = self.connections.values().filter(|c| c.purpose() == Purpose::Control && !c.is_ready());
+        attempts.map(Connection::opened).max()
+    }
+
+    fn is_attempting(&self, now: Instant) -> bool {
+        self.youngest_attempt().is_some_and(|at| now < at + STALLED_AFTER)
+    }
+
+    fn is_reached(&self) -> bool {
+        self.connections.values().any(Connection::has_answered)
+    }
+
+    fn handle_fault(&mut self, now: Instant, id: ConnId, fault: Fault, out: &mut Outbox) {
+        let (why, blame) = match fault {
+            Fault::Handshake(why) => (why, Blame::Nonsense),
+            Fault::Order(why) | Fault::Timeout(why) => (why, Blame::Broker),
+        };
+        self.close(now, id, Ending { why, by_us: true, blame }, out);
+    }
+
+    fn close(&mut self, now: Instant, id: ConnId, ending: Ending, out: &mut Outbox) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let Ending { why, by_us, blame } = ending;
+        let addr = connection.addr();
+        tracing::debug!(conn = id.0, %addr, purpose = ?connection.purpose(), why, "connection ended");
+        self.by_key.remove(&(addr.clone(), connection.purpose()));
+        if by_us && connection.is_known_to_net() {
+            out.outputs.push_back(ClusterOutput::Disconnect(id));
+        }
+        if blame != Blame::Nobody {
+            self.count_failure(now, &connection, &why);
+        }
+        if blame == Blame::Nonsense {
+            self.complain_of_nonsense(now, &connection, &why);
+        }
+        let why = format!("{addr}: {why}");
+        if self.coordinator == Some(id) {
+            self.coordinator = None;
+            self.events.push_back(RouterEvent::CoordinatorClosed { why: why.clone() });
+        }
+        connection.close(&why, out);
+    }
+
+    fn count_failure(&mut self, now: Instant, connection: &Connection, why: &str) {
+        if !self.is_reached() {
+            self.silent_since.get_or_insert(now);
+        }
+        let health = self.health.entry(connection.addr().clone()).or_insert_with(|| Health::new(&self.fresh));
+        health.error = Some(why.to_owned());
+        // Attempts that ran side by side fail for one reason: it counts once.
+        if health.failed.is_none_or(|failed| failed < connection.opened()) {
+            health.failed = Some(now);
+            health.not_before = Some(now + health.backoff.fail(&mut self.rng));
+        }
+    }
+
+    fn complain_of_nonsense(&mut self, now: Instant, connection: &Connection, said: &str) {
+        let addr = connection.addr();
+        let (kind, what) = if connection.has_answered() {
+            (ProblemKind::Protocol, format!("broker {addr} sent what no Kafka broker sends: {said}; the connection was closed"))
+        } else {
+            let advice = "check the address, the port and the listener's security protocol";
+            (ProblemKind::Incompatible, format!("{addr} does not speak the Kafka protocol: {said}; {advice}"))
+        };
+        if let Some(health) = self.health.get_mut(addr)
+            && health.nonsense.is_news(now, kind)
+        {
+            self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal: false }));
+        }
+    }
+
+    fn complain_of_silence(&mut self, now: Instant) {
+        let kind = ProblemKind::Unreachable;
+        let lasts = self.silent_since.is_some_and(|since| since + UNREACHABLE_AFTER <= now);
+        if lasts && self.silence.is_news(now, kind) {
+            let what = format!("no broker can be reached, still trying: {}", self.tried());
+            self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal: false }));
+        }
+    }
+
+    /// Every address with what came of the last attempt, for the text of an error.
+    fn tried(&self) -> String {
+        let addrs: BTreeSet<&BrokerAddr> = self.brokers.values().chain(&self.bootstrap).collect();
+        let outcome = |addr: &BrokerAddr| {
+            let error = self.health.get(addr).and_then(|health| health.error.clone());
+            let now = self.by_key.get(&(addr.clone(), Purpose::Control)).and_then(|id| self.connections.get(id));
+            error.or(now.map(|connection| format!("still {}", connection.doing()))).unwrap_or_else(|| "not tried yet".to_owned())
+        };
+        addrs.into_iter().map(|addr| format!("{addr} ({})", outcome(addr))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Health {
+    fn new(fresh: &Backoff) -> Self {
+        let nonsense = Complaint::default();
+        Self { backoff: fresh.clone(), not_before: None, failed: None, tried: None, error: None, nonsense }
+    }
+
+    /// It answered a request.
+    fn recover(&mut self) {
+        self.backoff.reset();
+        self.not_before = None;
+        self.error = None;
+        self.nonsense.is_over();
+    }
+}
+
+fn may_try(now: Instant, health: Option<&Health>) -> bool {
+    health.and_then(|health| health.not_before).is_none_or(|at| at <= now)
+}
+
+fn not_sent(call: &Call, why: &str, out: &mut Outbox) {
+    let what = format!("{:?} was not sent: {why}", call.request.api());
+    out.answers.push_back((call.owner, Err(CallError::NotSent(what))));
+}
+
+fn addr_of(broker: &Broker) -> BrokerAddr {
+    BrokerAddr { host: Arc::clone(&broker.host), port: broker.port }
+}
