@@ -181,7 +181,7 @@ impl Consumer {
             if let Some(event) = self.events.pop_front() {
                 return Output::Event(event);
             }
-            if let Some(output) = self.cluster.poll_output(now) {
+            if let Some(output) = self.cluster.poll_output() {
                 return match output {
                     ClusterOutput::Connect(conn, addr) => Output::Connect(conn, addr),
                     ClusterOutput::Transmit(conn, bytes) => Output::Transmit(conn, bytes),
@@ -247,7 +247,14 @@ impl Consumer {
                 self.cluster.handle_ask(now, ask);
                 true
             }
-            None => false,
+            // What metadata alone could answer was answered without asking anybody.
+            None => match self.positions.poll_event() {
+                Some(event) => {
+                    self.handle_position_event(now, event);
+                    true
+                }
+                None => false,
+            },
         }
     }
 
@@ -264,7 +271,7 @@ impl Consumer {
         if let Some(ask) = self.committer.poll_ask(now, self.group.membership(), may_commit) {
             return Some(ask);
         }
-        if let Some(ask) = self.positions.poll_ask(now, view, self.group.membership(), self.coordinator_known, wall_ms) {
+        if let Some(ask) = self.positions.poll_ask(now, wall_ms, view, self.group.membership(), self.coordinator_known) {
             return Some(ask);
         }
         self.fetcher.poll_ask(now, view)

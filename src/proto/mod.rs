@@ -12,8 +12,10 @@
 
 pub(crate) mod backoff;
 pub(crate) mod cluster;
+pub(crate) mod consumer;
 pub(crate) mod fetch;
 pub(crate) mod group;
+pub(crate) mod message;
 pub(crate) mod offsets;
 
 use std::{

@@ -150,16 +150,3 @@ impl fmt::Debug for ErrorCode {
         fmt::Display::fmt(self, f)
     }
 }
-
-/// The versions of `api` that a broker speaks, as its ApiVersions answer tells; `None` when it does not know the API.
-pub(crate) fn api_range(apis: &[ApiRange], api: Api) -> Option<(i16, i16)> {
-    apis.iter().find(|range| range.key == api as i16).map(|range| (range.min, range.max))
-}
-
-/// The highest version at which `request` can be said to a broker that speaks `apis`.
-pub(crate) fn negotiate(request: &Request, apis: &[ApiRange]) -> Option<i16> {
-    let (min, max) = api_range(apis, request.api())?;
-    let ours = request.versions();
-    let highest = max.min(*ours.end());
-    (highest >= min && highest >= *ours.start()).then_some(highest)
-}

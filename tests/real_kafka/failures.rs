@@ -155,8 +155,6 @@ async fn missing_permissions_are_said_once_and_access_given_back_is_picked_up() 
     let acl = [
         ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
         ("allow.everyone.if.no.acl.found", "true"),
-        // Between brokers and for the tests' own tools everything is allowed; ottla comes as the same user, so what follows denies it.
-        ("super.users", "User:nobody"),
     ];
     let extra_conf = acl.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let Some(kafka) = Kafka::start(Options { extra_conf, ..Options::default() }) else { return };

@@ -11,5 +11,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "real brokers take real time")]
 
+mod data;
+mod delivery;
+mod failures;
 mod harness;
+mod member;
+mod ownership;
 mod support;
+mod topics;
+mod versions;

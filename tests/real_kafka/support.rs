@@ -7,7 +7,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use kafka_harness::{Admin, Cluster, ConsumerGroups, DEFAULT_VERSION, Options, Produce};
@@ -117,6 +117,20 @@ impl Kafka {
 #[track_caller]
 pub(crate) fn eventually(what: &str, deadline: Duration, condition: impl FnMut() -> bool) {
     assert!(kafka_harness::eventually(deadline, condition), "not within {deadline:?}: {what}");
+}
+
+/// As [`eventually`], from an async test: other tasks go on meanwhile.
+///
+/// # Panics
+///
+/// When it does not within `deadline`.
+pub async fn eventually_async(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + deadline;
+    // The condition may take its time (a question to a broker): it is asked where blocking is allowed.
+    while !tokio::task::block_in_place(&mut condition) {
+        assert!(Instant::now() < until, "not within {deadline:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn is_wanted() -> bool {

@@ -256,6 +256,11 @@ impl Positions {
         self.entries.values_mut().for_each(|entry| entry.retry_at = entry.retry_at.filter(|&at| at > now));
     }
 
+    /// Changes the policy: the delivery mode has a say in it, and is chosen after everything else.
+    pub(crate) fn set_reset(&mut self, reset: ResetPolicy) {
+        self.config.reset = reset;
+    }
+
     /// Asks the coordinator and the leaders: one call at a time to each, for all partitions that wait.
     ///
     /// What `view` alone can answer is answered here, so events may follow also where there is nothing to ask.

@@ -40,7 +40,17 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AccessControlEntryFilter;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourcePatternFilter;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -110,6 +120,8 @@ public final class AdminShell {
             case "alter-config": return alterConfig(command);
             case "list-offsets": return listOffsets(command);
             case "delete-records": return deleteRecords(command);
+            case "deny": return deny(command);
+            case "undeny": return undeny(command);
             case "reassign": return reassign(command);
             case "elect": return elect(command);
             case "committed": return committed(command);
@@ -190,6 +202,24 @@ public final class AdminShell {
 
     private List<String> deleteRecords(Command command) throws Exception {
         admin.deleteRecords(Map.of(command.partition(), RecordsToDelete.beforeOffset(command.longNumber("before")))).all().get();
+        return List.of();
+    }
+
+    /** Everybody may do everything with the topic or group, but this one operation. */
+    private List<String> deny(Command command) throws Exception {
+        ResourcePattern resource = new ResourcePattern(
+            ResourceType.fromString(command.get("type")), command.get("name"), PatternType.LITERAL);
+        AclOperation denied = AclOperation.fromString(command.get("operation"));
+        admin.createAcls(List.of(
+            new AclBinding(resource, new AccessControlEntry("User:*", "*", AclOperation.ALL, AclPermissionType.ALLOW)),
+            new AclBinding(resource, new AccessControlEntry("User:*", "*", denied, AclPermissionType.DENY)))).all().get();
+        return List.of();
+    }
+
+    private List<String> undeny(Command command) throws Exception {
+        ResourcePatternFilter resource = new ResourcePatternFilter(
+            ResourceType.fromString(command.get("type")), command.get("name"), PatternType.LITERAL);
+        admin.deleteAcls(List.of(new AclBindingFilter(resource, AccessControlEntryFilter.ANY))).all().get();
         return List.of();
     }
 

@@ -124,6 +124,16 @@ impl Admin {
         self.run(Command::new("delete-records").at(topic, partition).with("before", before)).map(drop)
     }
 
+    /// Denies everybody one operation, such as `READ`, on a `topic` or `group`, and allows every other. Needs brokers with an authorizer.
+    pub fn deny(&self, kind: &str, name: &str, operation: &str) -> Result<()> {
+        self.run(Command::new("deny").with("type", kind).with("name", name).with("operation", operation)).map(drop)
+    }
+
+    /// Takes back every rule about a `topic` or `group`.
+    pub fn undeny(&self, kind: &str, name: &str) -> Result<()> {
+        self.run(Command::new("undeny").with("type", kind).with("name", name)).map(drop)
+    }
+
     /// Moves a partition to other brokers; does not wait until it is there.
     pub fn reassign(&self, topic: &str, partition: i32, replicas: &[i32]) -> Result<()> {
         self.run(Command::new("reassign").at(topic, partition).with("replicas", ids(replicas))).map(drop)
