@@ -5,5 +5,6 @@ mod consumer;
 mod model;
 mod net;
 mod proto;
+mod record;
 mod records;
 mod wire;

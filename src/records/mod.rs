@@ -1,1 +1,28 @@
 //! Bytes to batches to records.
+//!
+//! What one Fetch answer holds of one partition passes through three hands:
+//!
+//! 1. The core calls [`index`]: headers only, to learn the next offset. What it found travels on as a [`Chunk`].
+//! 2. The user's task opens the chunk with a [`ChunkReader`]: checksums, markers, aborted transactions, decompression. Out come
+//!    [`Segment`]s: records of one contiguous buffer, and the offset after them.
+//! 3. A [`Cursor`] walks a segment, one record a step, copying nothing.
+//!
+//! Every byte here came from a network: no count and no length is believed before it was compared with the bytes that are there.
+
+mod batch;
+mod chunk;
+mod compress;
+mod headers;
+mod record;
+mod varint;
+
+pub(crate) use batch::{BatchError, BatchHead, Indexed, index};
+pub(crate) use chunk::{Chunk, ChunkReader, RecordError, RecordErrorKind};
+pub(crate) use compress::{Codecs, DecompressError};
+pub use headers::Headers;
+pub(crate) use record::{Cursor, Head, RawRecord, Segment};
+
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod encode;
+#[cfg(test)]
+mod tests;
