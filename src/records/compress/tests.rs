@@ -1,0 +1,288 @@
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 1 << 20;
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn snappy_raw(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+pub(crate) fn snappy_xerial(bytes: &[u8], block_len: usize) -> Vec<u8> {
+    let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    for block in bytes.chunks(block_len) {
+        let block = snappy_raw(block);
+        out.extend((block.len() as u32).to_be_bytes());
+        out.extend(block);
+    }
+    out
+}
+
+pub(crate) fn lz4(bytes: &[u8], info: FrameInfo) -> Vec<u8> {
+    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zrip::compress(bytes, 1).unwrap()
+}
+
+/// Every frame the codec's writers make of the same bytes.
+fn encodings(bytes: &[u8]) -> Vec<(&'static str, Codec, Vec<u8>)> {
+    let independent = || FrameInfo::new().block_size(BlockSize::Max64KB);
+    vec![
+        ("gzip", Codec::Gzip, gzip(bytes)),
+        ("gzip, two members", Codec::Gzip, {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            [gzip(a), gzip(b)].concat()
+        }),
+        ("snappy raw", Codec::Snappy, snappy_raw(bytes)),
+        ("snappy xerial", Codec::Snappy, snappy_xerial(bytes, 1000)),
+        ("snappy xerial, two streams", Codec::Snappy, {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            [snappy_xerial(a, 1000), snappy_xerial(b, 1000)].concat()
+        }),
+        ("lz4", Codec::Lz4, lz4(bytes, independent())),
+        ("lz4 linked", Codec::Lz4, lz4(bytes, independent().block_mode(BlockMode::Linked))),
+        ("lz4 with content size", Codec::Lz4, lz4(bytes, independent().content_size(Some(bytes.len() as u64)))),
+        ("lz4 with checksums", Codec::Lz4, lz4(bytes, independent().block_checksums(true).content_checksum(true))),
+        ("lz4 linked, all flags", Codec::Lz4, {
+            let info = independent().block_mode(BlockMode::Linked).block_checksums(true).content_checksum(true);
+            lz4(bytes, info.content_size(Some(bytes.len() as u64)))
+        }),
+        ("lz4, 4 MiB blocks", Codec::Lz4, lz4(bytes, FrameInfo::new().block_size(BlockSize::Max4MB))),
+        ("lz4, two frames", Codec::Lz4, {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            [lz4(a, independent().block_mode(BlockMode::Linked)), lz4(b, independent())].concat()
+        }),
+        ("lz4, old header checksum", Codec::Lz4, old_lz4(bytes)),
+        ("zstd", Codec::Zstd, zstd(bytes)),
+        ("zstd, two frames", Codec::Zstd, {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            [zstd(a), zstd(b)].concat()
+        }),
+    ]
+}
+
+/// As Kafka's Java client wrote it before 0.10: the magic counts for the header's checksum.
+fn old_lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut out = lz4(bytes, FrameInfo::new().block_size(BlockSize::Max64KB));
+    let right = out[6];
+    out[6] = lz4::header_checksum(&out[..6]);
+    assert_ne!(out[6], right);
+    out
+}
+
+/// Repeats within and across blocks, and does not compress to nothing.
+fn sample(len: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 24
+    };
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        match bytes.len().checked_sub(next() as usize * 200 + 50) {
+            Some(back) if next() < 160 => bytes.extend_from_within(back..back + 40),
+            _ => bytes.extend((0..30).map(|_| next() as u8)),
+        }
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
+    Codecs::new(limit).decompress(codec, input)
+}
+
+#[test]
+fn every_framing_round_trips() {
+    let mut codecs = Codecs::new(LIMIT);
+    for len in [0, 1, 12, 13, 999, 1000, 65_535, 65_536, 65_537, 300_000] {
+        let bytes = sample(len);
+        for (name, codec, encoded) in encodings(&bytes) {
+            let output = codecs.decompress(codec, &encoded).unwrap_or_else(|error| panic!("{name} of {len} bytes: {error:?}"));
+            assert!(output == bytes, "{name} of {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn output_of_exactly_the_limit_passes_and_one_byte_more_is_refused() {
+    let bytes = sample(100_000);
+    for (name, codec, encoded) in encodings(&bytes) {
+        assert!(decompress(codec, &encoded, bytes.len()).is_ok_and(|output| output == bytes), "{name}");
+        let limit = bytes.len() - 1;
+        assert_eq!(decompress(codec, &encoded, limit), Err(DecompressError::TooLarge { limit }), "{name}");
+    }
+}
+
+#[test]
+fn what_was_cut_off_is_an_error_at_every_byte() {
+    let bytes = sample(1500);
+    let mut codecs = Codecs::new(LIMIT);
+    for (name, codec, encoded) in encodings(&bytes) {
+        for end in 1..encoded.len() {
+            match codecs.decompress(codec, &encoded[..end]) {
+                Err(DecompressError::Corrupt(_)) => {}
+                Err(error) => panic!("{name} cut at {end}: {error:?}"),
+                // Two of something are one of it when cut between them.
+                Ok(output) => {
+                    assert!(output.len() < bytes.len() && name.contains("two") || codec == Codec::Snappy, "{name} cut at {end}")
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn trailing_garbage_is_an_error() {
+    for (name, codec, mut encoded) in encodings(&sample(3000)) {
+        encoded.extend(b"garbage");
+        assert!(matches!(decompress(codec, &encoded, LIMIT), Err(DecompressError::Corrupt(_))), "{name}");
+    }
+}
+
+#[test]
+fn trap_4_a_gzip_bomb_is_refused_under_the_cap() {
+    // 1 GiB in 1 MB: of many members, which costs less to make, or of few.
+    for member_len in [1 << 20, 16 << 20] {
+        let mut member = GzEncoder::new(Vec::new(), Compression::best());
+        member.write_all(&vec![0; member_len]).unwrap();
+        let bomb = member.finish().unwrap().repeat((1 << 30) / member_len);
+        assert!(bomb.len() < 2 << 20, "1 GiB from {} bytes", bomb.len());
+        let mut codecs = Codecs::new(LIMIT);
+        assert_eq!(codecs.decompress(Codec::Gzip, &bomb), Err(DecompressError::TooLarge { limit: LIMIT }));
+        assert!(codecs.pool.take().capacity() <= LIMIT, "nothing much was allocated");
+    }
+}
+
+#[test]
+fn trap_4_a_snappy_header_of_4_gib_allocates_nothing() {
+    let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0x0f];
+    bytes.extend([0; 63]);
+    let mut codecs = Codecs::new(usize::MAX);
+    assert!(codecs.decompress(Codec::Snappy, &bytes).is_err());
+    // Two GiB are within the limit, but not within what 68 bytes can make.
+    bytes[..5].copy_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x07]);
+    assert!(matches!(codecs.decompress(Codec::Snappy, &bytes), Err(DecompressError::Corrupt(_))));
+    assert_eq!(codecs.pool.take().capacity(), 0);
+}
+
+#[test]
+fn trap_4_a_zstd_frame_lying_about_its_content_size_reserves_little() {
+    // Magic; single segment with an 8 byte content size; one raw block of 5 bytes, the last.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1110_0000];
+    frame.extend((60u64 << 20).to_le_bytes());
+    frame.extend([5 << 3 | 1, 0, 0]);
+    frame.extend(b"hello");
+    let mut codecs = Codecs::new(64 << 20);
+    assert!(matches!(codecs.decompress(Codec::Zstd, &frame), Err(DecompressError::Corrupt(_))));
+    assert!(codecs.pool.take().capacity() < 1 << 20);
+}
+
+#[test]
+fn trap_4_an_lz4_block_cannot_take_more_than_its_bytes_can_make() {
+    // A 4 MiB frame with one block of three bytes.
+    let mut frame = vec![0x04, 0x22, 0x4d, 0x18, 0b0110_0000, 0x70];
+    frame.push(lz4::header_checksum(&frame[4..]));
+    frame.extend([3, 0, 0, 0, 0x2f, b'a', b'b']);
+    frame.extend([0; 4]);
+    let mut codecs = Codecs::new(64 << 20);
+    assert_eq!(codecs.decompress(Codec::Lz4, &frame).unwrap(), "ab");
+    assert!(codecs.pool.take().capacity() < 4096);
+    // A block longer than its frame's maximum is refused before it is read.
+    frame[7..11].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
+    assert_eq!(codecs.decompress(Codec::Lz4, &frame), Err(DecompressError::Corrupt("block longer than its frame allows".into())));
+}
+
+#[test]
+fn trap_4_an_lz4_bomb_is_refused_under_the_cap() {
+    let bomb = lz4(&vec![0; 16 << 20], FrameInfo::new().block_size(BlockSize::Max4MB));
+    assert!(bomb.len() < 80_000);
+    assert_eq!(decompress(Codec::Lz4, &bomb, LIMIT), Err(DecompressError::TooLarge { limit: LIMIT }));
+}
+
+#[test]
+fn trap_14_lz4_blocks_that_depend_on_the_block_before() {
+    // Random bytes twice: only a block that looks back into the one before can compress them.
+    let once: Vec<u8> = (0..60_000u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8).collect();
+    let bytes = [once.clone(), once].concat();
+    let linked = lz4(&bytes, FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Linked));
+    assert!(linked.len() < 70_000, "{} bytes: not linked", linked.len());
+    assert_eq!(decompress(Codec::Lz4, &linked, LIMIT).unwrap(), bytes);
+}
+
+#[test]
+fn each_lz4_checksum_is_verified() {
+    let bytes = sample(2000);
+    let good = lz4(&bytes, FrameInfo::new().block_size(BlockSize::Max64KB).block_checksums(true).content_checksum(true));
+    let corrupt = |at: usize| {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        decompress(Codec::Lz4, &bad, LIMIT).unwrap_err()
+    };
+    let what = |what: &str| DecompressError::Corrupt(what.into());
+    assert_eq!(corrupt(6), what("wrong header checksum"));
+    assert_eq!(corrupt(20), what("wrong block checksum"));
+    assert_eq!(corrupt(good.len() - 1), what("wrong content checksum"));
+}
+
+#[test]
+fn xxh32_gives_the_reference_values() {
+    for (input, sum) in
+        [("", 0x02cc_5d05), ("a", 0x550d_7456), ("abc", 0x32d1_53ff), ("Nobody inspects the spammish repetition", 0xe229_3b2f)]
+    {
+        assert_eq!(lz4::xxh32(input.as_bytes()), sum, "{input:?}");
+    }
+}
+
+#[test]
+fn a_dropped_output_is_filled_again_and_a_held_one_is_not() {
+    let mut codecs = Codecs::new(LIMIT);
+    let (a, b) = (gzip(&[b'a'; 5000]), gzip(&[b'b'; 100]));
+    let first = codecs.decompress(Codec::Gzip, &a).unwrap();
+    let held = first.slice(10..20);
+    let place = first.as_ptr();
+    drop(first);
+    let second = codecs.decompress(Codec::Gzip, &b).unwrap();
+    assert_ne!(second.as_ptr(), place);
+    assert_eq!(held, [b'a'; 10].as_slice());
+    drop((held, second));
+    let third = codecs.decompress(Codec::Gzip, &b).unwrap();
+    assert_eq!(third, [b'b'; 100].as_slice(), "nothing of the former use shows");
+    let fourth = codecs.decompress(Codec::Gzip, &b).unwrap();
+    assert!([third.as_ptr(), fourth.as_ptr()].contains(&place), "the first buffer is in use again");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_input_panics(mut bytes: Vec<u8>, flips in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), len in 0..1000usize) {
+        let mut codecs = Codecs::new(10_000);
+        for (_, codec, mut encoded) in encodings(&sample(len)) {
+            for &(at, mask) in &flips {
+                let at = at % encoded.len();
+                encoded[at] ^= mask;
+            }
+            if let Ok(output) = codecs.decompress(codec, &encoded) {
+                prop_assert!(output.len() <= 10_000);
+            }
+            let _ = codecs.decompress(codec, &bytes);
+        }
+        bytes.splice(0..0, [0x04, 0x22, 0x4d, 0x18, 0b0100_0000, 0x40, 0xc0]);
+        let _ = codecs.decompress(Codec::Lz4, &bytes);
+    }
+}

@@ -1,0 +1,333 @@
+//! Records within one buffer: the cursor that walks them, and what is read from a record's place when asked for.
+
+use bytes::Bytes;
+
+use super::{Headers, RecordError, RecordErrorKind, headers, varint::varint};
+use crate::model::{LeaderEpoch, Offset, Position};
+
+/// Seven fields of at least one byte each: what no record can be shorter than.
+pub(super) const RECORD_LEN_MIN: u64 = 7;
+
+/// Records of one partition in one buffer: all uncompressed batches of a chunk, or one that was decompressed.
+///
+/// Batches that hold nothing to deliver are left out of `heads`, yet count for `next`.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) data: Bytes,
+    /// The batches, each with at least one record.
+    pub(crate) heads: Box<[Head]>,
+    /// Records in all of `heads`.
+    pub(crate) count: u32,
+    /// Records at the start that lie before the fetched offset, and are done: a batch is always sent whole.
+    pub(crate) skip: u32,
+    /// Where to go on after the segment and all that was stepped over up to the next; with the epoch of the batch before that offset.
+    pub(crate) next: Position,
+    /// At the first record after those to skip.
+    pub(super) start: Cursor,
+}
+
+/// One batch within a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Where the first record begins.
+    pub(crate) at: u32,
+    /// Where the last record must end.
+    pub(crate) end: u32,
+    /// The number, within the segment, of the batch's first record.
+    pub(crate) first_idx: u32,
+    pub(crate) count: u32,
+    pub(crate) base: Offset,
+    pub(crate) last_delta: i32,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+    /// What a record's own timestamp counts from; with `log_append_time`, the timestamp of every record.
+    pub(crate) timestamp: i64,
+    pub(crate) log_append_time: bool,
+}
+
+/// Where a record and its fields stand. Belongs to the segment whose cursor gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawRecord {
+    pub(crate) offset: Offset,
+    /// The record's number within its segment.
+    pub(crate) idx: u32,
+    /// Where the record begins.
+    pub(crate) at: u32,
+    pub(crate) key: u32,
+    /// -1 is null.
+    pub(crate) key_len: i32,
+    pub(crate) value: u32,
+    /// -1 is null.
+    pub(crate) value_len: i32,
+}
+
+/// A place between two records of a segment. Copy it to look ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// How many heads were entered: the current one's number, plus one.
+    entered: u32,
+    /// Records left in the current batch.
+    left: u32,
+    /// The next record's number within the segment.
+    idx: u32,
+    /// Where the next record begins.
+    at: u32,
+    /// The offset, less the batch's base, of the record before; -1 at a batch's start.
+    delta: i32,
+}
+
+impl Segment {
+    /// Puts a segment together; records before `from` are to be skipped.
+    pub(super) fn new(data: Bytes, heads: Box<[Head]>, next: Position, from: Offset) -> Self {
+        let count = heads.iter().map(|head| head.count).sum();
+        let mut segment = Self { data, heads, count, skip: 0, next, start: Cursor::START };
+        if segment.heads.first().is_some_and(|head| head.base < from) {
+            let mut ahead = segment.start;
+            // A record that cannot be decoded is left to whoever walks the segment.
+            while ahead.next(&segment).is_ok_and(|record| record.is_some_and(|record| record.offset < from)) {
+                segment.start = ahead;
+            }
+            segment.skip = segment.start.idx;
+        }
+        segment
+    }
+
+    /// A cursor at the first record that is not to be skipped.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.start
+    }
+
+    /// The batch that holds record `idx`.
+    pub(crate) fn head_of(&self, idx: u32) -> &Head {
+        &self.heads[self.head_number(idx)]
+    }
+
+    /// The offset of record `idx`; of one that cannot be decoded, the lowest it could have.
+    pub(crate) fn offset_of(&self, idx: u32) -> Offset {
+        let number = self.head_number(idx);
+        let head = &self.heads[number];
+        let nth = idx - head.first_idx;
+        // Ascending offsets leave no choice in a batch without gaps.
+        if i64::from(head.count) == i64::from(head.last_delta) + 1 {
+            return Offset(head.base.0 + i64::from(nth));
+        }
+        let mut cursor = Cursor::at_head(number, head);
+        for _ in 0..nth {
+            if cursor.next(self).is_err() {
+                break;
+            }
+        }
+        let mut ahead = cursor;
+        match ahead.next(self) {
+            Ok(Some(record)) => record.offset,
+            _ => cursor.offset_min(head),
+        }
+    }
+
+    /// The position that says: everything before record `idx` is finished, and that record is not.
+    ///
+    /// `None` where nothing of this segment is finished then. Offset and epoch come from the same batch, so that a leader asked for the
+    /// end of that epoch (KIP-320) cannot take a gap between batches for a truncated log.
+    pub(crate) fn position_before(&self, idx: u32) -> Option<Position> {
+        if idx <= self.skip {
+            return None;
+        }
+        let number = self.head_number(idx);
+        let head = &self.heads[number];
+        let offset = self.offset_of(idx);
+        if offset > head.base {
+            return Some(Position { offset, leader_epoch: head.leader_epoch });
+        }
+        let before = &self.heads[number.checked_sub(1)?];
+        Some(Position { offset: before.next_offset(), leader_epoch: before.leader_epoch })
+    }
+
+    /// A record's time in milliseconds since 1970.
+    pub(crate) fn timestamp(&self, record: &RawRecord) -> i64 {
+        let head = self.head_of(record.idx);
+        if head.log_append_time {
+            return head.timestamp;
+        }
+        let mut at = record.at as usize;
+        let delta = varint(&self.data, &mut at).and_then(|_len| {
+            at += 1; // attributes, of which none is in use
+            varint(&self.data, &mut at)
+        });
+        head.timestamp.saturating_add(delta.unwrap_or(0))
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, record: &RawRecord) -> Option<&[u8]> {
+        field(&self.data, record.key, record.key_len)
+    }
+
+    #[inline]
+    pub(crate) fn value(&self, record: &RawRecord) -> Option<&[u8]> {
+        field(&self.data, record.value, record.value_len)
+    }
+
+    pub(crate) fn headers(&self, record: &RawRecord) -> Headers<'_> {
+        Headers::new(&self.data[record.headers_at()..])
+    }
+
+    /// The record's bytes, from its key to its end, and where in the segment they begin.
+    pub(crate) fn body(&self, record: &RawRecord) -> (usize, &[u8]) {
+        let end = headers::end(&self.data, record.headers_at()).unwrap_or(record.headers_at());
+        (record.key as usize, &self.data[record.key as usize..end])
+    }
+
+    fn head_number(&self, idx: u32) -> usize {
+        self.heads.partition_point(|head| head.first_idx <= idx) - 1
+    }
+}
+
+impl Head {
+    /// Where to go on after this batch.
+    pub(crate) fn next_offset(&self) -> Offset {
+        Offset(self.base.0.saturating_add(self.last_delta.into()).saturating_add(1))
+    }
+}
+
+impl RawRecord {
+    fn headers_at(&self) -> usize {
+        self.value as usize + usize::try_from(self.value_len).unwrap_or(0)
+    }
+}
+
+#[inline]
+fn field(data: &[u8], at: u32, len: i32) -> Option<&[u8]> {
+    let len = usize::try_from(len).ok()?;
+    Some(&data[at as usize..][..len])
+}
+
+impl Cursor {
+    /// Before the first record of a segment.
+    pub(super) const START: Self = Self { entered: 0, left: 0, idx: 0, at: 0, delta: -1 };
+    /// After an error: nothing more comes.
+    const END: Self = Self { entered: u32::MAX, left: 0, idx: u32::MAX, at: 0, delta: -1 };
+
+    fn at_head(number: usize, head: &Head) -> Self {
+        // More heads than a u32 counts would not fit into a u32's worth of bytes.
+        Self { entered: number as u32 + 1, left: head.count, idx: head.first_idx, at: head.at, delta: -1 }
+    }
+
+    /// The next record's number within the segment.
+    #[inline]
+    pub(crate) fn idx(&self) -> u32 {
+        self.idx
+    }
+
+    /// Decodes the next record. `Ok(None)` at the segment's end, and for ever after an error.
+    ///
+    /// Every field is checked against the bytes, the headers too: what reads them later cannot fail.
+    #[inline]
+    pub(crate) fn next(&mut self, segment: &Segment) -> Result<Option<RawRecord>, RecordError> {
+        if self.left == 0 && !self.enter(segment)? {
+            return Ok(None);
+        }
+        let head = &segment.heads[self.entered as usize - 1];
+        match decode(&segment.data[..head.end as usize], self.at as usize) {
+            Ok(found) if found.delta > i64::from(self.delta) && found.delta <= i64::from(head.last_delta) => {
+                let record = RawRecord {
+                    offset: Offset(head.base.0 + found.delta),
+                    idx: self.idx,
+                    at: self.at,
+                    key: found.key as u32,
+                    key_len: found.key_len,
+                    value: found.value as u32,
+                    value_len: found.value_len,
+                };
+                self.idx += 1;
+                self.left -= 1;
+                self.at = found.end as u32;
+                self.delta = found.delta as i32;
+                Ok(Some(record))
+            }
+            Ok(_) => Err(self.fail(head, "record offsets out of order or beyond the batch's last")),
+            Err(what) => Err(self.fail(head, what)),
+        }
+    }
+
+    /// Goes to the next batch; `false` when there is none.
+    #[inline(never)]
+    fn enter(&mut self, segment: &Segment) -> Result<bool, RecordError> {
+        if let Some(head) = self.entered.checked_sub(1).and_then(|number| segment.heads.get(number as usize))
+            && self.at != head.end
+        {
+            // A count that is too low would lose what is behind it.
+            return Err(self.fail(head, "bytes left after the last record"));
+        }
+        let Some(head) = segment.heads.get(self.entered as usize) else { return Ok(false) };
+        *self = Self::at_head(self.entered as usize, head);
+        Ok(true)
+    }
+
+    /// The lowest offset that the next record of batch `head` could have.
+    fn offset_min(&self, head: &Head) -> Offset {
+        Offset(head.base.0.saturating_add(self.delta.into()).saturating_add(1))
+    }
+
+    #[cold]
+    fn fail(&mut self, head: &Head, what: &'static str) -> RecordError {
+        let offset = self.offset_min(head);
+        *self = Self::END;
+        RecordError { offset, next_offset: head.next_offset(), kind: RecordErrorKind::Malformed(what) }
+    }
+}
+
+/// The type of a control batch's first record: 0 aborts a transaction, 1 commits it.
+pub(super) fn control_type(records: &[u8]) -> Option<i16> {
+    let found = decode(records, 0).ok()?;
+    let key = records.get(found.key..)?.get(..usize::try_from(found.key_len).ok()?)?;
+    // Its version comes first.
+    key.get(2..)?.first_chunk().copied().map(i16::from_be_bytes)
+}
+
+struct Found {
+    delta: i64,
+    key: usize,
+    key_len: i32,
+    value: usize,
+    value_len: i32,
+    end: usize,
+}
+
+/// Decodes the record at `at`; `bytes` ends where its batch does.
+#[inline(always)]
+fn decode(bytes: &[u8], mut at: usize) -> Result<Found, &'static str> {
+    const CUT: &str = "record longer than its batch";
+    const OVERRUN: &str = "record's fields longer than the record";
+
+    let len = varint(bytes, &mut at).ok_or(CUT)?;
+    let end = usize::try_from(len).ok().and_then(|len| at.checked_add(len)).ok_or(CUT)?;
+    let bytes = bytes.get(..end).ok_or(CUT)?;
+
+    at += 1; // attributes, of which none is in use
+    varint(bytes, &mut at).ok_or(OVERRUN)?; // the timestamp's delta: read when asked for
+    let delta = varint(bytes, &mut at).ok_or(OVERRUN)?;
+    let (key, key_len) = span(bytes, &mut at).ok_or(OVERRUN)?;
+    let (value, value_len) = span(bytes, &mut at).ok_or(OVERRUN)?;
+    // Most records have no headers: one zero byte.
+    let headers_end = if bytes.get(at) == Some(&0) { Some(at + 1) } else { headers::end(bytes, at) };
+    match headers_end {
+        Some(at) if at == end => Ok(Found { delta, key, key_len, value, value_len, end }),
+        Some(_) => Err("bytes left at the end of a record"),
+        None => Err("headers longer than their record"),
+    }
+}
+
+/// Steps over a key or a value: where it begins, and its length, -1 for null.
+#[inline(always)]
+fn span(bytes: &[u8], at: &mut usize) -> Option<(usize, i32)> {
+    let len = varint(bytes, at)?;
+    let start = *at;
+    if len < 0 {
+        return Some((start, -1));
+    }
+    let len = i32::try_from(len).ok()?;
+    let end = start.checked_add(len as usize)?;
+    if end > bytes.len() {
+        return None;
+    }
+    *at = end;
+    Some((start, len))
+}
