@@ -161,7 +161,7 @@ impl Coordinator {
             Ok(answer) => answer,
             Err(error) => {
                 self.handle_failure(now, &error, rng);
-                return Found::AskAnother;
+                return if self.due.is_some() { Found::AskAnother } else { Found::Nothing };
             }
         };
         self.unanswered = 0;

@@ -283,7 +283,7 @@ impl Cluster {
             self.events.push_back(ClusterEvent::MetadataChanged);
         }
         if !self.metadata.is_satisfied() {
-            self.router.try_another();
+            self.router.try_another(METADATA);
         }
     }
 
@@ -299,7 +299,7 @@ impl Cluster {
                 self.router.open_coordinator(now, &broker);
             }
             Found::AskAnother => {
-                self.router.try_another();
+                self.router.try_another(COORDINATOR);
                 self.metadata.refresh(now, "the coordinator cannot be found", &mut self.rng);
             }
             Found::Nothing => {}

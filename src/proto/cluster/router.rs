@@ -22,7 +22,7 @@ use super::{
 use crate::{
     model::BrokerId,
     proto::{
-        Ask, BrokerAddr, CallError, ConnId, Deadline, Disconnect, Problem, ProblemKind, Target,
+        Ask, BrokerAddr, CallError, ConnId, Deadline, Disconnect, Owner, Problem, ProblemKind, Target,
         backoff::{Backoff, Rng},
         earliest,
     },
@@ -46,9 +46,9 @@ pub(super) struct Router {
     fresh: Backoff,
     /// What any broker may do, until one is Ready.
     anywhere: VecDeque<Call>,
-    /// Who served the last of those, and whether the next should go to another.
-    any_last: Option<BrokerAddr>,
-    any_avoid: Option<BrokerAddr>,
+    /// Whom our own requests went to last, and whose answers were of no use: the next of those should go to another.
+    any_last: BTreeMap<Owner, BrokerAddr>,
+    any_avoid: BTreeSet<BrokerAddr>,
     /// Where in the list of addresses this client starts, so that not all clients start with the same broker.
     start: u64,
     rng: Rng,
@@ -112,8 +112,8 @@ impl Router {
             health: BTreeMap::new(),
             fresh: Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max),
             anywhere: VecDeque::new(),
-            any_last: None,
-            any_avoid: None,
+            any_last: BTreeMap::new(),
+            any_avoid: BTreeSet::new(),
             start: rng.next_u64(),
             rng,
             next_conn: 0,
@@ -148,13 +148,15 @@ impl Router {
         self.brokers.clear();
         self.add_brokers(brokers);
         let (known, bootstrap, by_key) = (&self.brokers, &self.bootstrap, &self.by_key);
-        self.health.retain(|addr, _| {
+        let is_ours = |addr: &BrokerAddr| {
             known.values().any(|known| known == addr)
                 || bootstrap.contains(addr)
                 || [Purpose::Control, Purpose::Coordinator, Purpose::Fetch]
                     .iter()
                     .any(|p| by_key.contains_key(&(addr.clone(), *p)))
-        });
+        };
+        self.health.retain(|addr, _| is_ours(addr));
+        self.any_avoid.retain(|addr| is_ours(addr));
     }
 
     pub(super) fn add_brokers<'a>(&mut self, brokers: impl IntoIterator<Item = &'a Broker>) {
@@ -165,9 +167,9 @@ impl Router {
         self.brokers.get(&id)
     }
 
-    /// Lets the next request to any broker go to another than the last one: that one's answer was of no use.
-    pub(super) fn try_another(&mut self) {
-        self.any_avoid = self.any_last.clone();
+    /// Lets the next request to any broker go to another than the one that `owner` asked last: that one's answer was of no use.
+    pub(super) fn try_another(&mut self, owner: Owner) {
+        self.any_avoid.extend(self.any_last.remove(&owner));
     }
 
     /// Opens the coordinator's connection; `CoordinatorReady` or `CoordinatorClosed` will tell what came of it.
@@ -254,10 +256,15 @@ impl Router {
     /// Moves what can move: requests that any broker may take, and connections whose back-off is over.
     pub(super) fn advance(&mut self, now: Instant, out: &mut Outbox) {
         while !self.anywhere.is_empty() {
-            let Some(id) = self.choose_any(now) else { break };
+            let Some((id, addr)) = self.choose_any(now) else { break };
             let Some(call) = self.anywhere.pop_front() else { break };
-            self.any_last = self.connections.get(&id).map(|connection| connection.addr().clone());
-            self.any_avoid = None;
+            if self.any_avoid.contains(&addr) {
+                // There was no better one: the round begins again.
+                self.any_avoid.clear();
+            }
+            if matches!(call.owner, Owner::Cluster(_)) {
+                self.any_last.insert(call.owner, addr);
+            }
             self.ask_on(now, id, call, out);
         }
         if !self.anywhere.is_empty()
@@ -327,21 +334,18 @@ impl Router {
 
     /// The control connection that serves what any broker may: Ready, not stalled, not the one to avoid. A worse one only when no other
     /// address is worth waiting for.
-    fn choose_any(&self, now: Instant) -> Option<ConnId> {
-        let ready = || {
-            let control = self.connections.iter().filter(|(_, c)| c.purpose() == Purpose::Control && c.is_ready());
-            control.map(|(id, connection)| (connection, *id))
-        };
+    fn choose_any(&self, now: Instant) -> Option<(ConnId, BrokerAddr)> {
+        let control = || self.connections.iter().filter(|(_, c)| c.purpose() == Purpose::Control && c.is_ready());
         let is_good = |connection: &Connection| {
-            self.any_avoid.as_ref() != Some(connection.addr())
-                && connection.oldest_written().is_none_or(|at| now < at + STALLED_AFTER)
+            !self.any_avoid.contains(connection.addr()) && connection.oldest_written().is_none_or(|at| now < at + STALLED_AFTER)
         };
-        let least_loaded = |(connection, id): &(&Connection, ConnId)| (connection.load(), *id);
-        if let Some((_, id)) = ready().filter(|(connection, _)| is_good(connection)).min_by_key(least_loaded) {
-            return Some(id);
-        }
-        let worth_waiting = self.is_attempting(now) || self.candidates().any(|(_, health)| may_try(now, health));
-        if worth_waiting { None } else { ready().min_by_key(least_loaded).map(|(_, id)| id) }
+        let good =
+            control().filter(|(_, connection)| is_good(connection)).min_by_key(|(id, connection)| (connection.load(), **id));
+        let chosen = good.or_else(|| {
+            let worth_waiting = self.is_attempting(now) || self.candidates().any(|(_, health)| may_try(now, health));
+            control().min_by_key(|(id, connection)| (connection.load(), **id)).filter(|_| !worth_waiting)
+        });
+        chosen.map(|(id, connection)| (*id, connection.addr().clone()))
     }
 
     /// The address to try next: tried longest ago, known brokers first.
