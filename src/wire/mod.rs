@@ -3,9 +3,11 @@
 //! Requests are encoded with `kafka_protocol`. Answers are decoded by our own bounded cursor: a length that came from
 //! the wire is never believed before it has been compared with the bytes that are there.
 
+mod consumer_protocol;
 mod request;
 mod response;
 
+pub(crate) use consumer_protocol::{BlobError, Subscription, decode_assignment, encode_assignment};
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
