@@ -9,6 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::{Generation, TopicPartition};
 
+/// The protocol type by which consumers' groups differ from other groups.
+pub(crate) const PROTOCOL_TYPE: &str = "consumer";
+
 /// What a member tells the group's leader about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subscription {

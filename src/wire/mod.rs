@@ -7,7 +7,7 @@ mod consumer_protocol;
 mod request;
 mod response;
 
-pub(crate) use consumer_protocol::{BlobError, Subscription, decode_assignment, encode_assignment};
+pub(crate) use consumer_protocol::{BlobError, PROTOCOL_TYPE, Subscription, decode_assignment, encode_assignment};
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
