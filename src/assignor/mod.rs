@@ -3,7 +3,20 @@
 //! An assignor is a pure function of the group's subscriptions and the topics' partition counts. The broker picks one assignor
 //! that all members know, and the group's leader computes the assignment with it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod range;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+
+pub use range::Range;
+pub use round_robin::RoundRobin;
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::model::TopicPartition;
 
@@ -18,7 +31,9 @@ pub trait Assignor: fmt::Debug + Send + Sync + 'static {
     /// Assigns every partition of every topic in `group` to one of the members that subscribed to the topic.
     ///
     /// A partition given to nobody is not read. A partition given to two members, or to one that did not subscribe to its topic,
-    /// is refused by the caller, and the rebalance is reported as failed.
+    /// is refused by the caller, and the rebalance is reported as failed. A member that is left out gets nothing.
+    ///
+    /// Is called on the task that also keeps the group alive: it should take milliseconds, not seconds.
     fn assign(&self, group: &GroupView) -> Assignment;
 }
 
@@ -44,3 +59,75 @@ pub struct MemberView {
 
 /// The partitions of each member, by member id.
 pub type Assignment = BTreeMap<Arc<str>, Vec<TopicPartition>>;
+
+/// Says what is wrong with an assignment, if something is: an assignor may be the user's own, and what it gives away twice would be
+/// read twice.
+pub(crate) fn check(group: &GroupView, assignment: &Assignment) -> Result<(), String> {
+    let mut given = BTreeMap::new();
+    for (member_id, partitions) in assignment {
+        let Some(member) = group.members.get(member_id) else {
+            return Err(format!("it names member {member_id}, which is not in the group"));
+        };
+        let subscribed: BTreeSet<&str> = member.topics.iter().map(AsRef::as_ref).collect();
+        for partition in partitions {
+            if !subscribed.contains(partition.topic()) {
+                return Err(format!("it gives {partition} to member {member_id}, which did not subscribe to that topic"));
+            }
+            let count = group.partition_counts.get(partition.topic()).copied().unwrap_or(0);
+            if !(0..count).contains(&partition.partition()) {
+                return Err(format!("it gives {partition} to member {member_id}, but the topic has {count} partitions"));
+            }
+            if let Some(other) = given.insert(partition, member_id) {
+                return Err(match other == member_id {
+                    true => format!("it gives {partition} to member {member_id} twice"),
+                    false => format!("it gives {partition} both to member {other} and to member {member_id}"),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The members in the order in which the Java client's assignors go through them: static ones first, by instance id, then the others,
+/// by member id.
+struct MemberOrder<'a>(Vec<(&'a Arc<str>, &'a MemberView)>);
+
+impl<'a> MemberOrder<'a> {
+    fn of(group: &'a GroupView) -> Self {
+        let mut members: Vec<_> = group.members.iter().collect();
+        members.sort_by(|(a_id, a), (b_id, b)| match (&a.instance_id, &b.instance_id) {
+            (Some(a), Some(b)) => java_order(a, b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => java_order(a_id, b_id),
+        });
+        Self(members)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn id(&self, place: usize) -> &'a Arc<str> {
+        self.0[place].0
+    }
+
+    fn is_subscribed(&self, place: usize, topic: &Arc<str>) -> bool {
+        self.0[place].1.topics.binary_search(topic).is_ok()
+    }
+
+    fn subscribed_to(&self, topic: &Arc<str>) -> impl Iterator<Item = &'a Arc<str>> {
+        (0..self.len()).filter(|&place| self.is_subscribed(place, topic)).map(|place| self.id(place))
+    }
+
+    /// An entry for every member, also for those that will get nothing.
+    fn empty_assignment(&self) -> Assignment {
+        self.0.iter().map(|(member_id, _)| (Arc::clone(member_id), Vec::new())).collect()
+    }
+}
+
+/// Java compares strings by UTF-16 unit, Rust by byte. They differ where one string goes beyond the Basic Multilingual Plane, and a
+/// member id begins with the client id, which may hold anything. (Topics and instance ids are ASCII.)
+fn java_order(a: &str, b: &str) -> Ordering {
+    a.encode_utf16().cmp(b.encode_utf16())
+}

@@ -3,6 +3,7 @@
 //! Requests are encoded with `kafka_protocol`. Answers are decoded by our own bounded cursor: a length that came from
 //! the wire is never believed before it has been compared with the bytes that are there.
 
+mod consumer_protocol;
 mod request;
 mod response;
 mod versions;
@@ -14,6 +15,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use consumer_protocol::{BlobError, PROTOCOL_TYPE, Subscription, decode_assignment, encode_assignment};
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,

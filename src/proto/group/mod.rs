@@ -1,1 +1,93 @@
+//! The group member: joins, keeps its place alive, hands partitions back, assigns for the others where it leads.
+//!
+//! [`Classic`] speaks the protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup (KIP-848's ConsumerGroupHeartbeat would be a second
+//! machine beside it, with the same events). It knows nothing of records and commits: it says what has to happen to the partitions and
+//! waits until it did.
+//!
+//! ```text
+//!             subscribed, coordinator known          JoinGroup ok, follower
+//!  Unjoined ──────────────────────────────► Joining ────────────────────────► Syncing ──► Stable
+//!   ▲  ▲ ▲                                     │ JoinGroup ok, leader            ▲           │
+//!   │  │ └── any error that ends the round ────┤                                 │           │ rejoin, something owned
+//!   │  │                                       └──────────► Assigning ───────────┘           ▼
+//!   │  └──────── rejoin, nothing owned, or lost ─────────────────────────────────────────────┤
+//!   └──────────────── released, or given up ─────────────────────────────────────────── Releasing
+//!
+//!  any ──► Leaving ──► Left (closed) | Stalled (processing stalled, until resumed) | Unjoined (unsubscribed)
+//!  any ──► Failed (fatal)
+//! ```
+//!
+//! In Kafka's words: Unjoined and Releasing are UNJOINED with a rejoin needed, Joining is PREPARING_REBALANCE, Assigning and Syncing are
+//! COMPLETING_REBALANCE. The table of transitions is data, in `state`; what each error code does is data, in `errors`.
+//!
+//! Three rules carry it:
+//!
+//! * Each request remembers the [`Membership`](super::Membership) it was sent with. An answer that says something about a member counts
+//!   only if that is still who we are.
+//! * A round takes up what has changed meanwhile: a subscription that changed while JoinGroup was under way is compared when its answer
+//!   comes, partition counts when the round is over. So triggers merge by themselves, and none is lost.
+//! * Two joins in a row are immediate, from then on there is a back-off, whatever the reason. It is forgotten once a generation has held
+//!   for a while.
 
+mod answers;
+mod classic;
+mod errors;
+mod leader;
+mod pulse;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use classic::Classic;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::Problem;
+use crate::{
+    assignor::Assignor,
+    model::{Generation, TopicPartition},
+};
+
+/// What a member is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupConfig {
+    pub(crate) group: Arc<str>,
+    /// Makes the member static (KIP-345): it never leaves, and finds its place again after a restart.
+    pub(crate) instance_id: Option<Arc<str>>,
+    pub(crate) rack: Option<Arc<str>>,
+    /// Preferred first.
+    pub(crate) assignors: Vec<Arc<dyn Assignor>>,
+    pub(crate) session_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    /// How long the coordinator waits for a member to join again before it goes on without it.
+    pub(crate) rebalance_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) retry_backoff: Duration,
+    pub(crate) retry_backoff_max: Duration,
+    pub(crate) seed: u64,
+}
+
+/// What the member asks of its surroundings, or tells them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum GroupEvent {
+    /// The coordinator has to be looked up (again); said once until `handle_coordinator(true)`.
+    CoordinatorUnknown { why: String },
+    /// The partitions are still ours, but not for long: stop delivery, finish and commit, then call `handle_released`. After the
+    /// deadline the member goes on without an answer, and what was not released is `Lost`.
+    Release { deadline: Instant, why: String },
+    /// The partitions may be someone else's already: fence at once, commit nothing.
+    Lost { why: String },
+    /// The member is part of a generation, with these partitions and no others.
+    Assigned { generation: Generation, member_id: Arc<str>, protocol: Arc<str>, leader: bool, partitions: Vec<TopicPartition> },
+    /// The topics beside our own whose metadata the leader has to follow; replaces what was said before, and may be empty.
+    WatchTopics(Vec<Arc<str>>),
+    /// The member takes part in a rebalance.
+    Rejoining { why: String },
+    /// The answer to `handle_leave`: nothing more will come.
+    Left,
+    /// Fatal, or lasting; a lasting one is said once and retried.
+    Problem(Problem),
+}

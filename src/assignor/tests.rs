@@ -1,0 +1,228 @@
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+
+/// A group from `(member id, instance id or "", topics)` and `(topic, partitions)`.
+fn group(members: &[(&str, &str, &[&str])], topics: &[(&str, i32)]) -> GroupView {
+    let members = members
+        .iter()
+        .map(|&(id, instance, topics)| {
+            let instance_id = Some(instance).filter(|instance| !instance.is_empty()).map(Arc::from);
+            let mut topics: Vec<Arc<str>> = topics.iter().map(|&topic| topic.into()).collect();
+            topics.sort_unstable();
+            (id.into(), MemberView { instance_id, topics, rack: None })
+        })
+        .collect();
+    GroupView { members, partition_counts: topics.iter().map(|&(topic, count)| (topic.into(), count)).collect() }
+}
+
+/// Compares with `member: t-0 t-1, member: …`.
+#[track_caller]
+fn check_assignment(assignor: &dyn Assignor, group: &GroupView, expected: &[(&str, &str)]) {
+    let told: Vec<(String, String)> = assignor
+        .assign(group)
+        .into_iter()
+        .map(|(member, partitions)| {
+            (member.to_string(), partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    let expected: Vec<(String, String)> = expected.iter().map(|(m, p)| (m.to_string(), p.to_string())).collect();
+    assert_eq!(told, expected);
+}
+
+const NEITHER: &[&str] = &[];
+const T: &[&str] = &["t"];
+const T1: &[&str] = &["t1"];
+const T12: &[&str] = &["t1", "t2"];
+
+#[test]
+fn a_member_without_topics_gets_nothing() {
+    let group = group(&[("c", "", NEITHER)], &[]);
+    check_assignment(&Range, &group, &[("c", "")]);
+    check_assignment(&RoundRobin, &group, &[("c", "")]);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_passed_over() {
+    let group = group(&[("c", "", T)], &[]);
+    check_assignment(&Range, &group, &[("c", "")]);
+    check_assignment(&RoundRobin, &group, &[("c", "")]);
+}
+
+#[test]
+fn a_topic_that_nobody_wants_is_passed_over() {
+    let group = group(&[("c", "", T)], &[("t", 3), ("other", 3)]);
+    check_assignment(&Range, &group, &[("c", "t-0 t-1 t-2")]);
+    check_assignment(&RoundRobin, &group, &[("c", "t-0 t-1 t-2")]);
+}
+
+#[test]
+fn one_partition_goes_to_the_first_of_two() {
+    let group = group(&[("c1", "", T), ("c2", "", T)], &[("t", 1)]);
+    check_assignment(&Range, &group, &[("c1", "t-0"), ("c2", "")]);
+    check_assignment(&RoundRobin, &group, &[("c1", "t-0"), ("c2", "")]);
+}
+
+#[test]
+fn different_subscriptions() {
+    let group = group(&[("c1", "", T1), ("c2", "", T12), ("c3", "", T1)], &[("t1", 3), ("t2", 2)]);
+    let expected = [("c1", "t1-0"), ("c2", "t1-1 t2-0 t2-1"), ("c3", "t1-2")];
+    check_assignment(&Range, &group, &expected);
+    check_assignment(&RoundRobin, &group, &expected);
+}
+
+#[test]
+fn two_members_two_topics_of_three() {
+    let group = group(&[("c1", "", T12), ("c2", "", T12)], &[("t1", 3), ("t2", 3)]);
+    check_assignment(&Range, &group, &[("c1", "t1-0 t1-1 t2-0 t2-1"), ("c2", "t1-2 t2-2")]);
+    check_assignment(&RoundRobin, &group, &[("c1", "t1-0 t1-2 t2-1"), ("c2", "t1-1 t2-0 t2-2")]);
+}
+
+#[test]
+fn static_members_stand_in_the_order_of_their_instance_ids() {
+    let group = group(&[("c-b", "i1", T12), ("c-a", "i2", T12)], &[("t1", 3), ("t2", 3)]);
+    check_assignment(&Range, &group, &[("c-a", "t1-2 t2-2"), ("c-b", "t1-0 t1-1 t2-0 t2-1")]);
+    check_assignment(&RoundRobin, &group, &[("c-a", "t1-1 t2-0 t2-2"), ("c-b", "t1-0 t1-2 t2-1")]);
+}
+
+#[test]
+fn a_static_member_stands_before_a_dynamic_one() {
+    let group = group(&[("c-b", "i1", T12), ("c-a", "", T12)], &[("t1", 3), ("t2", 3)]);
+    check_assignment(&Range, &group, &[("c-a", "t1-2 t2-2"), ("c-b", "t1-0 t1-1 t2-0 t2-1")]);
+    check_assignment(&RoundRobin, &group, &[("c-a", "t1-1 t2-0 t2-2"), ("c-b", "t1-0 t1-2 t2-1")]);
+}
+
+#[test]
+fn three_static_members_and_a_dynamic_one() {
+    let members = [("c1", "i1", T12), ("c2", "i2", T12), ("c3", "i3", T12), ("c4", "", T12)];
+    let expected = [("c1", "t1-0 t1-1 t2-0"), ("c2", "t1-2 t2-1"), ("c3", "t1-3 t2-2"), ("c4", "t1-4 t2-3")];
+    check_assignment(&Range, &group(&members, &[("t1", 5), ("t2", 4)]), &expected);
+    let expected = [("c1", "t1-0 t2-1"), ("c2", "t1-1 t2-2"), ("c3", "t1-2"), ("c4", "t2-0")];
+    check_assignment(&RoundRobin, &group(&members, &[("t1", 3), ("t2", 3)]), &expected);
+}
+
+#[test]
+fn the_turn_goes_on_from_topic_to_topic() {
+    let members = [("c0", "", &["t0"] as &[_]), ("c1", "", &["t0", "t1"]), ("c2", "", &["t0", "t1", "t2"])];
+    let expected = [("c0", "t0-0"), ("c1", "t1-0"), ("c2", "t1-1 t2-0 t2-1 t2-2")];
+    check_assignment(&RoundRobin, &group(&members, &[("t0", 1), ("t1", 2), ("t2", 3)]), &expected);
+}
+
+#[test]
+fn member_ids_compare_as_in_java() {
+    // U+FF5E is the smaller one by byte, but the larger one by UTF-16 unit, where U+1F600 begins with a surrogate.
+    let group = group(&[("\u{ff5e}", "", T), ("\u{1f600}", "", T)], &[("t", 1)]);
+    check_assignment(&Range, &group, &[("\u{ff5e}", ""), ("\u{1f600}", "t-0")]);
+}
+
+#[track_caller]
+fn check_refused(members: &[(&str, &[(&str, i32)])], expected: &str) {
+    let group = group(&[("c1", "", T1), ("c2", "", T12)], &[("t1", 2), ("t2", 2)]);
+    let assignment = members
+        .iter()
+        .map(|&(member, partitions)| (member.into(), partitions.iter().map(|&(t, n)| TopicPartition::new(t, n)).collect()))
+        .collect();
+    assert_eq!(check(&group, &assignment).err().as_deref().unwrap_or("accepted"), expected);
+}
+
+#[test]
+fn an_assignment_may_leave_partitions_and_members_out() {
+    check_refused(&[("c2", &[("t1", 1), ("t2", 0)])], "accepted");
+}
+
+#[test]
+fn a_partition_given_to_two_members_is_refused() {
+    check_refused(&[("c1", &[("t1", 0)]), ("c2", &[("t1", 0)])], "it gives t1-0 both to member c1 and to member c2");
+}
+
+#[test]
+fn a_partition_given_twice_to_one_member_is_refused() {
+    check_refused(&[("c1", &[("t1", 0), ("t1", 0)])], "it gives t1-0 to member c1 twice");
+}
+
+#[test]
+fn an_unknown_member_is_refused() {
+    check_refused(&[("c3", &[])], "it names member c3, which is not in the group");
+}
+
+#[test]
+fn a_topic_that_the_member_did_not_ask_for_is_refused() {
+    check_refused(&[("c1", &[("t2", 0)])], "it gives t2-0 to member c1, which did not subscribe to that topic");
+}
+
+#[test]
+fn a_partition_that_does_not_exist_is_refused() {
+    check_refused(&[("c1", &[("t1", 2)])], "it gives t1-2 to member c1, but the topic has 2 partitions");
+    check_refused(&[("c1", &[("t1", -1)])], "it gives t1--1 to member c1, but the topic has 2 partitions");
+}
+
+prop_compose! {
+    fn any_group()(
+        members in vec((option::of(0..9u8), vec(0..5u8, 0..5)), 1..8),
+        counts in vec(0..9i32, 5),
+    ) -> GroupView {
+        let members: BTreeMap<Arc<str>, MemberView> = members
+            .into_iter()
+            .enumerate()
+            .map(|(n, (instance, topics))| {
+                let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|t| format!("t{t}").into()).collect();
+                // Instance ids are unique in a group.
+                let instance_id = instance.map(|i| format!("i{i}-{n}").into());
+                (format!("c{n}").into(), MemberView { instance_id, topics: topics.into_iter().collect(), rack: None })
+            })
+            .collect();
+        let wanted: BTreeSet<_> = members.values().flat_map(|member| member.topics.iter().cloned()).collect();
+        let partition_counts = wanted.into_iter().zip(counts).collect();
+        GroupView { members, partition_counts }
+    }
+}
+
+fn partitions_of(group: &GroupView) -> BTreeSet<TopicPartition> {
+    group
+        .partition_counts
+        .iter()
+        .flat_map(|(topic, &count)| (0..count).map(move |n| TopicPartition::new(topic.clone(), n)))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn everything_is_given_once_to_a_subscriber(group in any_group()) {
+        for assignor in [&Range as &dyn Assignor, &RoundRobin] {
+            let assignment = assignor.assign(&group);
+            prop_assert_eq!(check(&group, &assignment), Ok(()));
+            prop_assert_eq!(assignment.keys().collect::<Vec<_>>(), group.members.keys().collect::<Vec<_>>());
+            let given: BTreeSet<_> = assignment.values().flatten().cloned().collect();
+            prop_assert_eq!(given, partitions_of(&group));
+        }
+    }
+
+    #[test]
+    fn range_gives_subscribers_of_a_topic_consecutive_runs_that_differ_by_at_most_one(group in any_group()) {
+        let assignment = Range.assign(&group);
+        for topic in group.partition_counts.keys() {
+            let runs: Vec<Vec<i32>> = group
+                .members
+                .iter()
+                .filter(|(_, member)| member.topics.contains(topic))
+                .map(|(id, _)| assignment[id].iter().filter(|p| p.topic() == &**topic).map(TopicPartition::partition).collect())
+                .collect();
+            let sizes = || runs.iter().map(Vec::len);
+            prop_assert!(sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0) <= 1);
+            prop_assert!(runs.iter().all(|run| run.windows(2).all(|pair| pair[1] == pair[0] + 1)));
+        }
+    }
+
+    #[test]
+    fn round_robin_is_even_among_equal_subscriptions(members in 1..9usize, counts in vec(0..9i32, 3)) {
+        let topics: Vec<Arc<str>> = (0..3).map(|t| format!("t{t}").into()).collect();
+        let member = MemberView { topics: topics.clone(), ..MemberView::default() };
+        let group = GroupView {
+            members: (0..members).map(|n| (format!("c{n}").into(), member.clone())).collect(),
+            partition_counts: topics.into_iter().zip(counts).collect(),
+        };
+        let assignment = RoundRobin.assign(&group);
+        let sizes = || assignment.values().map(Vec::len);
+        prop_assert!(sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0) <= 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! What a group's leader does for the others: learn who wants what, assign, and notice when the assignment no longer fits the topics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    assignor::{self, Assignor, GroupView, MemberView},
+    model::TopicPartition,
+    proto::{ClusterView, TopicView},
+    wire::{ErrorCode, JoinedMember, Subscription, encode_assignment},
+};
+
+/// How many partitions each topic has, as the newest metadata told; `None` for a topic that does not exist, or not for us.
+///
+/// A topic that is not in it was not told about, or only that it cannot be told about just now.
+#[derive(Debug, Default)]
+pub(super) struct Topics(BTreeMap<Arc<str>, Option<i32>>);
+
+impl Topics {
+    pub(super) fn of(view: &ClusterView) -> Self {
+        let settled = view.topics.iter().filter(|(_, topic)| is_settled(topic.error));
+        Self(settled.map(|(name, topic)| (Arc::clone(name), count(topic))).collect())
+    }
+
+    pub(super) fn tell_all(&self, topics: &BTreeSet<Arc<str>>) -> bool {
+        topics.iter().all(|topic| self.0.contains_key(topic))
+    }
+}
+
+/// Whether metadata with this error says something about the topic, rather than about a bad moment.
+fn is_settled(error: ErrorCode) -> bool {
+    !matches!(
+        error,
+        ErrorCode::LEADER_NOT_AVAILABLE
+            | ErrorCode::REQUEST_TIMED_OUT
+            | ErrorCode::NETWORK_EXCEPTION
+            | ErrorCode::UNKNOWN_SERVER_ERROR
+    )
+}
+
+fn count(topic: &TopicView) -> Option<i32> {
+    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    (topic.error == ErrorCode::NONE && partitions > 0).then_some(partitions)
+}
+
+/// The members of one generation, as JoinGroup told the leader.
+#[derive(Debug)]
+pub(super) struct Roster(BTreeMap<Arc<str>, MemberView>);
+
+impl Roster {
+    /// Reads every member's subscription. Of one that cannot be read it also says why: such a member gets nothing, for the others must
+    /// not stand still because of it.
+    pub(super) fn read(members: &[JoinedMember]) -> (Self, Vec<String>) {
+        let mut unreadable = Vec::new();
+        let mut read = |member: &JoinedMember| {
+            let subscription = Subscription::decode(&member.metadata).unwrap_or_else(|error| {
+                unreadable.push(format!("the subscription of member {} cannot be read: {error}", member.member_id));
+                Subscription::default()
+            });
+            let topics: BTreeSet<_> = subscription.topics.into_iter().collect();
+            MemberView { instance_id: member.instance_id.clone(), topics: topics.into_iter().collect(), rack: subscription.rack }
+        };
+        let members = members.iter().map(|member| (Arc::clone(&member.member_id), read(member))).collect();
+        (Self(members), unreadable)
+    }
+
+    /// Every topic that some member wants.
+    pub(super) fn topics(&self) -> BTreeSet<Arc<str>> {
+        self.0.values().flat_map(|member| member.topics.iter().cloned()).collect()
+    }
+}
+
+/// The partition counts that an assignment was made for.
+#[derive(Debug)]
+pub(super) struct Snapshot(BTreeMap<Arc<str>, Option<i32>>);
+
+impl Snapshot {
+    pub(super) fn take(wanted: impl IntoIterator<Item = Arc<str>>, topics: &Topics) -> Self {
+        Self(wanted.into_iter().map(|topic| (Arc::clone(&topic), topics.0.get(&topic).copied().flatten())).collect())
+    }
+
+    /// What is different by now, if something is.
+    pub(super) fn change(&self, topics: &Topics) -> Option<String> {
+        self.0.iter().find_map(|(topic, then)| match (then, topics.0.get(topic)?) {
+            (then, now) if then == now => None,
+            (None, Some(now)) => Some(format!("topic {topic} now exists, with {now} partitions")),
+            (Some(_), None) => Some(format!("topic {topic} no longer exists")),
+            (Some(then), Some(now)) => Some(format!("topic {topic} has {now} partitions instead of {then}")),
+            (None, None) => None,
+        })
+    }
+}
+
+/// An assignment that was checked.
+#[derive(Debug)]
+pub(super) struct Plan(assignor::Assignment);
+
+impl Plan {
+    /// Runs the assignor.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with its assignment.
+    pub(super) fn make(assignor: &dyn Assignor, roster: &Roster, snapshot: &Snapshot) -> Result<Self, String> {
+        let partition_counts = snapshot.0.iter().filter_map(|(topic, &count)| Some((Arc::clone(topic), count?))).collect();
+        let group = GroupView { members: roster.0.clone(), partition_counts };
+        let mut assignment = assignor.assign(&group);
+        assignor::check(&group, &assignment)?;
+        for member_id in group.members.into_keys() {
+            assignment.entry(member_id).or_default();
+        }
+        Ok(Self(assignment))
+    }
+
+    /// One blob for every member.
+    pub(super) fn encode(&self) -> Vec<(Arc<str>, Bytes)> {
+        self.0.iter().map(|(member_id, partitions)| (Arc::clone(member_id), encode_assignment(partitions, None))).collect()
+    }
+
+    /// What one member gets, sorted.
+    pub(super) fn share(&self, member_id: &str) -> Vec<TopicPartition> {
+        let mut share = self.0.get(member_id).cloned().unwrap_or_default();
+        share.sort_unstable();
+        share
+    }
+}
