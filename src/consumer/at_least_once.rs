@@ -14,7 +14,7 @@ use super::{
     feed::{Feed, Next},
     inbox::Redelivery,
     member::Member,
-    run::{Run, RunCursor},
+    run::RunCursor,
 };
 use crate::error::{CloseError, ConsumeError};
 
@@ -58,7 +58,7 @@ impl AtLeastOnce {
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ConsumeError>>> {
         loop {
             if let Some(cursor) = &mut self.cursor {
-                if !cursor.run().is_fenced() && !self.feed.inbox().is_urgent() {
+                if !cursor.run().assigned().is_fenced() && !self.feed.inbox().is_urgent() {
                     if let Some(Ok(delivery)) = cursor.next() {
                         return Poll::Ready(Some(Ok(delivery)));
                     }
@@ -79,7 +79,7 @@ impl AtLeastOnce {
         if let Some(urgent) = self.feed.take_urgent() {
             return Poll::Ready(Some(urgent.map(Redelivery::into_delivery)));
         }
-        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().is_fenced()) {
+        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced()) {
             match cursor.next() {
                 Some(Ok(delivery)) => return Poll::Ready(Some(Ok(Some(delivery)))),
                 Some(Err(error)) => {
@@ -159,11 +159,12 @@ impl Batches {
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, ConsumeError>>> {
         loop {
             match ready!(self.feed.poll_next(cx)) {
-                Some(Ok(Next::Run(run))) => match open_batch(&mut self.feed, run) {
-                    Some(batch) => return Poll::Ready(Some(Ok(batch))),
-                    None => continue,
-                },
-                Some(Ok(Next::Redelivery(Redelivery::Batch { run }))) => return Poll::Ready(Some(Ok(Batch::again(run)))),
+                Some(Ok(Next::Run(run))) => {
+                    if let Some(batch) = self.feed.whole_batch(run) {
+                        return Poll::Ready(Some(Ok(batch)));
+                    }
+                }
+                Some(Ok(Next::Redelivery(Redelivery::Batch { run, batch }))) => return Poll::Ready(Some(Ok(run.redeliver_batch(batch)))),
                 Some(Ok(Next::Redelivery(Redelivery::Record { .. }))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -197,16 +198,5 @@ impl Stream for Batches {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_batch(cx)
-    }
-}
-
-/// Makes a batch of a run whose every record can be decoded.
-fn open_batch(feed: &mut Feed, run: Arc<Run>) -> Option<Batch> {
-    match run.first_malformed() {
-        None => Some(Batch::new(run)),
-        Some(error) => {
-            feed.corrupt(&run, &error);
-            None
-        }
     }
 }

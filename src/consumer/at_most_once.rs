@@ -59,7 +59,7 @@ impl AtMostOnce {
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ConsumeError>>> {
         loop {
             if let Some(cursor) = &mut self.cursor {
-                if cursor.run().is_fenced() {
+                if cursor.run().assigned().is_fenced() {
                     self.cursor = None;
                     continue;
                 }
@@ -70,16 +70,14 @@ impl AtMostOnce {
                         self.cursor = None;
                         self.feed.corrupt(&run, &error);
                     }
-                    None => match cursor.next_offset() {
-                        None => self.cursor = None,
-                        Some(next) => {
-                            let run = Arc::clone(cursor.run());
-                            match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), Offset(next), run.end())) {
-                                Some(released) => self.released = released,
-                                None => self.cursor = None,
-                            }
+                    None if cursor.is_finished() => self.cursor = None,
+                    None => {
+                        let (run, next) = (cursor.run(), cursor.next_offset().unwrap_or(self.released));
+                        match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
+                            Some(released) => self.released = released,
+                            None => self.cursor = None,
                         }
-                    },
+                    }
                 }
                 continue;
             }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use super::{
+    acks::Assigned,
+    delivery::Batch,
     inbox::{Inbox, Redelivery},
-    run::{Assigned, Run},
+    run::{Run, RunCursor},
 };
 use crate::{
     error::ConsumeError,
@@ -83,7 +85,7 @@ impl Feed {
                 Some(Ok(segment)) => {
                     let run = assigned.open(segment);
                     // Registered first, then looked at the fence: a drain that did not see the run is one whose fence is seen here.
-                    if run.is_empty() || assigned.is_fenced() {
+                    if run.segment().is_empty() || assigned.is_fenced() {
                         continue;
                     }
                     coop.made_progress();
@@ -108,5 +110,21 @@ impl Feed {
     pub(crate) fn corrupt(&mut self, run: &Run, error: &RecordError) {
         self.open = None;
         self.inbox.corrupt(run.assigned().handle(), error);
+    }
+
+    /// Makes one batch of a run. A record that cannot be decoded ends it, and is dealt with at once: nothing after it will be handed out.
+    pub(crate) fn whole_batch(&mut self, run: Arc<Run>) -> Option<Batch> {
+        let mut cursor = RunCursor::new(run);
+        let batch = cursor.next_batch();
+        let (batch, error) = match batch {
+            Some(Ok(batch)) => (Some(batch), cursor.next_batch().and_then(Result::err)),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        if let Some(error) = error {
+            let run = Arc::clone(cursor.run());
+            self.corrupt(&run, &error);
+        }
+        batch
     }
 }

@@ -16,18 +16,20 @@ use indexmap::IndexMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    acks::{Assigned, Notice},
     delivery::Delivery,
     handle::{GroupEvent, Lag, Listeners},
     partitions::PartitionEnd,
     release::ReleaseWindow,
-    run::{Assigned, Notice, Run},
+    run::{RawBatch, Run},
 };
 use crate::{
     error::{CommitError, ConsumeError, ConsumeErrorKind},
     model::{Offset, Position, TopicPartition},
     proto::{
-        CommitFailure, PartitionHandle, Problem, ProblemKind,
+        PartitionHandle, Problem, ProblemKind,
         message::{Command, Event, PartitionProgress, Progress, Unfinished, Watermarks},
+        offsets::CommitFailure,
     },
     records::{Chunk, RawRecord, RecordError},
 };
@@ -95,7 +97,7 @@ pub(crate) struct Lane {
 /// A record, or a batch, that was dropped without an ack and is to be handed out again.
 pub(crate) enum Redelivery {
     Record { run: Arc<Run>, record: RawRecord },
-    Batch { run: Arc<Run> },
+    Batch { run: Arc<Run>, batch: RawBatch },
 }
 
 impl Redelivery {
@@ -193,13 +195,13 @@ impl Inbox {
                 let partitions: Vec<_> = handles.iter().map(|handle| handle.partition.clone()).collect();
                 for handle in handles {
                     let start = Position { offset: Offset(0), leader_epoch: None };
-                    let lane = self.new_lane(handle.clone(), start, false);
+                    let lane = self.new_lane(state.mode == Mode::Manual, handle.clone(), start, false);
                     state.lanes.insert(handle.partition, lane);
                 }
                 self.listeners.tell(GroupEvent::Assigned { generation, member_id: member_id.to_string(), partitions });
             }
             Event::Started { handle, position, committed } => {
-                let mut lane = self.new_lane(handle.clone(), position, true);
+                let mut lane = self.new_lane(state.mode == Mode::Manual, handle.clone(), position, true);
                 lane.committed = committed;
                 lane.position = Some(position.offset);
                 if let Some(old) = state.lanes.get_mut(&handle.partition) {
@@ -321,18 +323,22 @@ impl Inbox {
         }
     }
 
-    fn new_lane(&self, handle: PartitionHandle, start: Position, started: bool) -> Lane {
+    fn new_lane(&self, manual: bool, handle: PartitionHandle, start: Position, started: bool) -> Lane {
         let (dropped, commands) = (Arc::clone(&self.dropped), self.commands.clone());
         let notify = move |notice: Notice| {
+            // Manual mode knows no acks, so there is nothing to give back.
+            if manual && !matches!(notice, Notice::Released { .. }) {
+                return;
+            }
             let command = match notice {
                 Notice::Dropped { run, redelivery, attempt, after } => {
                     let handle = run.assigned().handle().clone();
                     let token = dropped.put(Redelivery::Record { run, record: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
-                Notice::DroppedBatch { run, attempt, after } => {
+                Notice::DroppedBatch { run, redelivery, attempt, after } => {
                     let handle = run.assigned().handle().clone();
-                    let token = dropped.put(Redelivery::Batch { run });
+                    let token = dropped.put(Redelivery::Batch { run, batch: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
                 Notice::Released { .. } => Command::Nudge,
@@ -405,7 +411,7 @@ impl Inbox {
             let (count, lowest) = lane.assigned.unacked();
             sum += count;
             if oldest.is_none() {
-                oldest = lowest.map(|offset| (lane.assigned.handle().partition.clone(), offset));
+                oldest = lowest.map(|offset| (lane.assigned.handle().partition.clone(), offset.0));
             }
         }
         (sum, oldest)
@@ -533,7 +539,7 @@ impl Inbox {
                 for chunk in lane.chunks.drain(..) {
                     self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
                 }
-                let (offset, next_offset) = (Offset(error.offset), Offset(error.next_offset));
+                let (offset, next_offset) = (error.offset, error.next_offset);
                 self.command(Command::Corrupt { handle: handle.clone(), offset, next_offset, what: error.to_string() });
             }
             garbage.extend(state.turns.iter().position(|turn| *turn == handle.partition).and_then(|at| state.turns.remove(at)));
@@ -604,7 +610,7 @@ impl Inbox {
                         committed: lane.committed.map(|position| position.offset.0),
                         end: lane.watermarks.map(|marks| if self.read_committed { marks.last_stable.0 } else { marks.high.0 }),
                         unacked,
-                        oldest_unacked,
+                        oldest_unacked: oldest_unacked.map(|offset| offset.0),
                         paused: lane.paused,
                     }
                 })
@@ -731,7 +737,7 @@ impl DroppedRecords {
     fn take_all(&self, handle: &PartitionHandle) -> Vec<Redelivery> {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |redelivery: &Redelivery| match redelivery {
-            Redelivery::Record { run, .. } | Redelivery::Batch { run } => run.assigned().handle() == handle,
+            Redelivery::Record { run, .. } | Redelivery::Batch { run, .. } => run.assigned().handle() == handle,
         };
         let tokens: Vec<u64> = resting.1.iter().filter(|(_, redelivery)| of(redelivery)).map(|(token, _)| *token).collect();
         tokens.into_iter().filter_map(|token| resting.1.remove(&token)).collect()

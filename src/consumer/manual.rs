@@ -10,15 +10,15 @@ use std::{
 use futures_core::Stream;
 
 use super::{
-    delivery::BatchIter,
+    delivery::{Batch, BatchIter},
     feed::{Feed, Next},
     inbox::Inbox,
     member::Member,
-    run::Run,
 };
 use crate::{
     error::{CloseError, CommitError, ConsumeError},
     model::{LeaderEpoch, Offset, Position, TopicPartition},
+    proto::PartitionHandle,
 };
 
 /// A stream of [`ManualBatch`]: nothing is committed but by [`ManualBatch::commit`] and [`ManualBatch::commit_to`].
@@ -51,10 +51,12 @@ impl Manual {
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ManualBatch, ConsumeError>>> {
         loop {
             match ready!(self.feed.poll_next(cx)) {
-                Some(Ok(Next::Run(run))) => match run.first_malformed() {
-                    None => return Poll::Ready(Some(Ok(ManualBatch { run, inbox: Arc::clone(self.feed.inbox()) }))),
-                    Some(error) => self.feed.corrupt(&run, &error),
-                },
+                Some(Ok(Next::Run(run))) => {
+                    let handle = run.assigned().handle().clone();
+                    if let Some(batch) = self.feed.whole_batch(run) {
+                        return Poll::Ready(Some(Ok(ManualBatch { batch, handle, inbox: Arc::clone(self.feed.inbox()) })));
+                    }
+                }
                 Some(Ok(Next::Redelivery(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -93,19 +95,20 @@ impl Stream for Manual {
 
 /// Records of one partition, in order, and the means to commit them.
 pub struct ManualBatch {
-    run: Arc<Run>,
+    batch: Batch,
+    handle: PartitionHandle,
     inbox: Arc<Inbox>,
 }
 
 impl ManualBatch {
     /// Iterates over the records, borrowed from the batch.
     pub fn iter(&self) -> BatchIter<'_> {
-        BatchIter::new(&self.run)
+        self.batch.iter()
     }
 
     /// Returns the number of records.
     pub fn len(&self) -> usize {
-        self.run.len()
+        self.batch.len()
     }
 
     /// Says whether there is no record; a batch that a stream handed out has at least one.
@@ -115,12 +118,12 @@ impl ManualBatch {
 
     /// Returns the partition.
     pub fn topic_partition(&self) -> &TopicPartition {
-        &self.run.assigned().handle().partition
+        &self.handle.partition
     }
 
     /// Returns the offset that follows the batch: what [`commit`](Self::commit) commits.
     pub fn next_offset(&self) -> i64 {
-        self.run.end().offset.0
+        self.batch.next_offset()
     }
 
     /// Commits everything up to the end of this batch, and waits for the broker's answer.
@@ -133,7 +136,7 @@ impl ManualBatch {
     ///
     /// Dropping the future does not take the commit back: once asked for, it is written, and its outcome is then unknown to the caller.
     pub async fn commit(&self) -> Result<(), CommitError> {
-        self.commit_position(self.run.end()).await
+        self.commit_to(self.next_offset()).await
     }
 
     /// Commits `next_offset`, the offset of the next record to read: of the middle of this batch, say. It may go back.
@@ -146,12 +149,10 @@ impl ManualBatch {
     ///
     /// As [`commit`](Self::commit).
     pub async fn commit_to(&self, next_offset: i64) -> Result<(), CommitError> {
-        let leader_epoch = self.run.leader_epoch_before(next_offset).map(LeaderEpoch);
-        self.commit_position(Position { offset: Offset(next_offset), leader_epoch }).await
-    }
-
-    async fn commit_position(&self, position: Position) -> Result<(), CommitError> {
-        let handle = self.run.assigned().handle();
+        // With the epoch of the last record before it, a reader that comes later can tell whether the log was truncated meanwhile.
+        let before = self.iter().take_while(|record| record.offset() < next_offset).last();
+        let leader_epoch = before.and_then(|record| record.leader_epoch()).map(LeaderEpoch);
+        let (handle, position) = (&self.handle, Position { offset: Offset(next_offset), leader_epoch });
         match self.inbox.commit(handle, position).await {
             Ok(result) => result,
             Err(_) => {

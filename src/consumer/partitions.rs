@@ -138,7 +138,7 @@ impl PartitionStream {
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
             if let Some(cursor) = &mut self.cursor {
-                if !cursor.run().is_fenced() && !self.feed.inbox().is_urgent() {
+                if !cursor.run().assigned().is_fenced() && !self.feed.inbox().is_urgent() {
                     if let Some(Ok(delivery)) = cursor.next() {
                         return Poll::Ready(Some(delivery));
                     }
@@ -157,7 +157,7 @@ impl PartitionStream {
         if let Some(Ok(redelivery)) = self.feed.take_urgent() {
             return Poll::Ready(Some(Redelivery::into_delivery(redelivery)));
         }
-        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().is_fenced()) {
+        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced()) {
             match cursor.next() {
                 Some(Ok(delivery)) => return Poll::Ready(Some(Some(delivery))),
                 Some(Err(error)) => {
