@@ -10,7 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{NetConfig, pool::Pool};
+use super::{
+    NetConfig,
+    pool::{Pool, room_for},
+};
 use crate::proto::{BrokerAddr, ConnId, Disconnect};
 
 /// How many addresses of one name are tried.
@@ -119,7 +122,7 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin), frame_bytes_max: usiz
         let missing = length - buffer.len();
         if buffer.capacity() < length && buffer.capacity() == buffer.len() {
             // At most as much again as has come: a length is only a claim.
-            buffer.reserve_exact(missing.min(buffer.len().max(AHEAD_MAX)));
+            buffer.reserve_exact((room_for(length) - buffer.len()).min(buffer.len().max(AHEAD_MAX)));
         }
         if reader.read_buf(&mut (&mut buffer).limit(missing)).await.map_err(closed)? == 0 {
             let got = buffer.len();

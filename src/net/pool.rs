@@ -58,14 +58,25 @@ impl Pool {
         }
     }
 
+    /// The larger a buffer, the dearer it would be to get it again: when there are too many, the smallest go.
     fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.buffers.len() < BUFFERS_MAX && free.bytes + buffer.capacity() <= free.bytes_max {
-            free.bytes += buffer.capacity();
-            free.buffers.push(buffer);
+        if buffer.capacity() > free.bytes_max {
+            return;
+        }
+        free.bytes += buffer.capacity();
+        free.buffers.push(buffer);
+        while free.buffers.len() > BUFFERS_MAX || free.bytes > free.bytes_max {
+            let Some((smallest, _)) = free.buffers.iter().enumerate().min_by_key(|(_, buffer)| buffer.capacity()) else { break };
+            free.bytes -= free.buffers.swap_remove(smallest).capacity();
         }
     }
+}
+
+/// How large a buffer for a frame of `len` bytes should be in the end: frames of about one size then fit into each other's buffers.
+pub(super) fn room_for(len: usize) -> usize {
+    if len < POOLED_MIN { len } else { len.next_power_of_two() }
 }
 
 impl AsRef<[u8]> for Pooled {
@@ -116,12 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_a_limited_number_of_bytes_and_no_small_buffers() {
+    fn the_pool_keeps_a_limited_number_of_bytes_the_largest_buffers_and_no_small_ones() {
         let pool = Pool::new(200 * KIB);
         let frames: Vec<_> = (0..3).map(|_| used(&pool, 100 * KIB)).collect();
         drop(frames);
         assert_eq!(pool.free.lock().unwrap().bytes, 200 * KIB);
         drop(used(&pool, KIB));
         assert_eq!(pool.free.lock().unwrap().buffers.len(), 2);
+        drop(used(&pool, 150 * KIB));
+        assert_eq!(pool.free.lock().unwrap().bytes, 150 * KIB);
+        drop(used(&pool, 201 * KIB));
+        assert_eq!(pool.free.lock().unwrap().bytes, 150 * KIB, "larger than all that may be kept");
+    }
+
+    #[test]
+    fn frames_of_about_one_size_share_buffers() {
+        assert_eq!([100, 16 * KIB, 600 * KIB, 1000 * KIB].map(room_for), [100, 16 * KIB, 1024 * KIB, 1024 * KIB]);
     }
 }
