@@ -1,1 +1,412 @@
+//! Fetches records: keeps a cursor for each partition, one Fetch outstanding to each broker, and the bytes within one budget.
+//!
+//! ```text
+//!              add                     view: another leader epoch ─► Validate
+//!   (absent) ──────► fetching ───────► diverging ───────────────────► Truncated   ──► suspended ── add ──► fetching
+//!                    │  ▲  │           OFFSET_OUT_OF_RANGE ─────────► OutOfRange
+//!                    └──┘  │           broken bytes, twice ─────────► Problem
+//!       records, errors,   │
+//!       with a back-off    └─ view: another topic id ─► Recreated ──► recreated, for good: only another handle goes on
+//! ```
+//!
+//! A position moves by what batch headers say, and by nothing else. An answer counts only for a cursor that still waits for that very
+//! call; whatever moves, suspends or replaces a cursor ends its waiting.
 
+mod answers;
+mod cursor;
+mod errors;
+mod planner;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cursor::{Cursor, LASTING_RETRY_MAX, State, Watermarks};
+use planner::{Budget, Plan};
+
+use crate::{
+    model::{BrokerId, LeaderEpoch, Offset, Position, TopicId, TopicPartition},
+    proto::{
+        Ask, ClusterView, Deadline, PartitionHandle, Problem, ProblemKind,
+        backoff::{Backoff, Pace, Rng},
+        earliest,
+    },
+    records::Chunk,
+    wire::{Broker, Isolation},
+};
+
+/// How long a broker may wait for records when another partition there may be asked for any moment.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+pub(crate) struct FetchConfig {
+    pub(crate) isolation: Isolation,
+    /// How long a broker may wait for records (Java: `fetch.max.wait.ms`).
+    pub(crate) max_wait: Duration,
+    pub(crate) min_bytes: i32,
+    /// How many bytes may be on their way and untaken together.
+    pub(crate) bytes_max: usize,
+    /// How much of one partition is asked for at a time.
+    pub(crate) partition_bytes_max: i32,
+    pub(crate) rack: Option<Arc<str>>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) retry_backoff: Duration,
+    pub(crate) retry_backoff_max: Duration,
+    pub(crate) seed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FetchEvent {
+    /// Batches to read. Its bytes count against the budget until `handle_taken` gives them back, once per chunk.
+    Chunk {
+        handle: PartitionHandle,
+        chunk: Chunk,
+        high_watermark: Offset,
+        last_stable_offset: Offset,
+        log_start: Option<Offset>,
+    },
+    /// Nothing to read, but the log's ends have moved.
+    Idle {
+        handle: PartitionHandle,
+        high_watermark: Offset,
+        last_stable_offset: Offset,
+        log_start: Option<Offset>,
+    },
+    /// The leader says that our own position is out of range. The partition is suspended.
+    OutOfRange {
+        handle: PartitionHandle,
+        position: Position,
+    },
+    /// The leader's epoch is another one. The partition is suspended until its position has been validated.
+    Validate {
+        handle: PartitionHandle,
+        position: Position,
+    },
+    /// The leader's log departs from what was read: the end of the last epoch they share. The partition is suspended.
+    Truncated {
+        handle: PartitionHandle,
+        position: Position,
+        diverging: (LeaderEpoch, Offset),
+    },
+    /// Another topic has the name now. The partition goes on under another handle only.
+    Recreated {
+        partition: TopicPartition,
+    },
+    /// The topic may be gone: while that is so, its offsets must not be committed.
+    Suspect {
+        handle: PartitionHandle,
+        suspect: bool,
+    },
+    RefreshMetadata {
+        why: String,
+    },
+    /// A broker named a newer leader (KIP-951).
+    LeaderHint {
+        partition: TopicPartition,
+        leader: BrokerId,
+        epoch: LeaderEpoch,
+        brokers: Vec<Broker>,
+    },
+    Problem(Problem),
+}
+
+pub(crate) struct Fetcher {
+    config: FetchConfig,
+    rng: Rng,
+    pace: Pace,
+    cursors: BTreeMap<TopicPartition, Cursor>,
+    nodes: BTreeMap<BrokerId, Node>,
+    calls: BTreeMap<u64, Call>,
+    next_call: u64,
+    budget: Budget,
+    /// The view that the cursors' leaders were taken from.
+    revision: Option<u64>,
+    /// Counts answers with data, so that partitions take turns.
+    turns: u64,
+    /// Something happened since there was last nothing to ask.
+    changed: bool,
+    events: VecDeque<FetchEvent>,
+}
+
+/// A broker that leads partitions of ours.
+struct Node {
+    cursors: BTreeSet<TopicPartition>,
+    in_flight: Option<u64>,
+    last_asked: u64,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
+    /// What the user was last told, so that it is said once.
+    said: Option<ProblemKind>,
+}
+
+/// A Fetch on its way.
+struct Call {
+    broker: BrokerId,
+    reserved: usize,
+    asked_at: Instant,
+    wait: Duration,
+    partitions: Vec<Asked>,
+}
+
+struct Asked {
+    partition: TopicPartition,
+    topic_id: Option<TopicId>,
+    max_bytes: i32,
+}
+
+impl Fetcher {
+    pub(crate) fn new(config: FetchConfig) -> Self {
+        Self {
+            rng: Rng::new(config.seed),
+            pace: Pace::new(config.retry_backoff),
+            config,
+            cursors: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            next_call: 1,
+            budget: Budget::default(),
+            revision: None,
+            turns: 0,
+            changed: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Starts, or goes on after a suspension, at a position that is known to be good. Replaces an older handle of the partition.
+    ///
+    /// A pause stays as long as the partition does.
+    pub(crate) fn add(&mut self, now: Instant, handle: &PartitionHandle, position: Position, view: &ClusterView) {
+        self.handle_view(now, view);
+        self.changed = true;
+        let partition = &handle.partition;
+        match self.cursors.get_mut(partition) {
+            Some(cursor) if cursor.handle == *handle => {
+                if cursor.state == State::Recreated {
+                    tracing::debug!(%partition, "a position in a topic that is gone");
+                    return;
+                }
+                cursor.go_on(position);
+                // The leader may have changed again before the answer about the one before it came.
+                let (epoch, validated) = (cursor.leader_epoch, cursor.validating.take());
+                if validated.is_some() && validated != epoch && position.leader_epoch.is_some() && position.leader_epoch != epoch
+                {
+                    cursor.suspend(State::Suspended);
+                    cursor.validating = epoch;
+                    self.events.push_back(FetchEvent::Validate { handle: handle.clone(), position });
+                }
+            }
+            replaced => {
+                let mut cursor = Cursor::new(handle.clone(), position, &self.config);
+                cursor.paused = replaced.is_some_and(|old| old.paused);
+                self.detach(partition);
+                self.cursors.insert(partition.clone(), cursor);
+            }
+        }
+        self.attach(now, partition, view);
+    }
+
+    /// Stops reading a partition. Chunks of it that are not taken yet count until they are.
+    pub(crate) fn remove(&mut self, handle: &PartitionHandle) {
+        if self.cursors.get(&handle.partition).is_some_and(|c| c.handle == *handle) {
+            self.detach(&handle.partition);
+            self.cursors.remove(&handle.partition);
+            self.changed = true;
+        }
+    }
+
+    /// Stops asking for a partition, or starts again. What is on its way is still handed out.
+    pub(crate) fn pause(&mut self, partition: &TopicPartition, paused: bool) {
+        if let Some(cursor) = self.cursors.get_mut(partition) {
+            cursor.paused = paused;
+            self.changed = true;
+        }
+    }
+
+    /// Gives a chunk's bytes back to the budget: it was taken, or dropped. Exactly once for each chunk, also under an old handle.
+    pub(crate) fn handle_taken(&mut self, _now: Instant, handle: &PartitionHandle, bytes: usize) {
+        self.budget.take(handle, bytes);
+        self.changed = true;
+    }
+
+    /// Follows the leaders, and notices topics that were made anew.
+    pub(crate) fn handle_view(&mut self, now: Instant, view: &ClusterView) {
+        if self.revision.replace(view.revision) == Some(view.revision) {
+            return;
+        }
+        self.changed = true;
+        let partitions: Vec<_> = self.cursors.keys().cloned().collect();
+        for partition in partitions {
+            self.follow(now, &partition, view);
+        }
+    }
+
+    /// Fetches again from `offset`, where the bytes that came were broken; the second time at one offset the partition stops.
+    ///
+    /// The chunks that are dropped because of it are given back with `handle_taken`, as any other.
+    pub(crate) fn refetch(&mut self, _now: Instant, handle: &PartitionHandle, offset: Offset) {
+        let Some(cursor) = self.cursors.get_mut(&handle.partition).filter(|c| c.handle == *handle) else { return };
+        cursor.position = Position { offset, leader_epoch: None };
+        (cursor.asked, cursor.retry_at) = (None, None);
+        if cursor.state != State::Fetching {
+            cursor.refetch_from = Some(offset);
+        }
+        if !cursor.may_refetch() {
+            self.stop(&handle.partition, ProblemKind::Corrupt, "the bytes are broken, also when fetched a second time".into());
+        }
+        self.changed = true;
+    }
+
+    /// The next offset to fetch.
+    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Position> {
+        self.cursors.get(partition).map(|cursor| cursor.position)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for node in self.nodes.values_mut() {
+            node.retry_at = node.retry_at.filter(|&at| at > now);
+        }
+        let mut leaderless = Vec::new();
+        for (partition, cursor) in &mut self.cursors {
+            if cursor.retry_at.is_some_and(|at| at <= now) {
+                cursor.retry_at = None;
+                if cursor.leader.is_none() {
+                    leaderless.push(partition.clone());
+                }
+            }
+        }
+        for partition in leaderless {
+            self.miss_leader(now, &partition);
+        }
+        self.changed = true;
+    }
+
+    /// Asks the broker that was asked longest ago, of those that have no Fetch yet and lead something that is wanted.
+    #[must_use]
+    pub(crate) fn poll_ask(&mut self, now: Instant, view: &ClusterView) -> Option<Ask> {
+        self.handle_view(now, view);
+        if !self.changed {
+            return None;
+        }
+        let idle = |node: &Node| node.in_flight.is_none() && node.retry_at.is_none_or(|at| at <= now);
+        let mut idle: Vec<_> = self.nodes.iter().filter(|(_, n)| idle(n)).map(|(&id, n)| (n.last_asked, id)).collect();
+        idle.sort_unstable();
+        for (_, broker) in idle {
+            match self.plan(now, broker) {
+                Plan::Ask(ask) => return Some(ask),
+                Plan::Nothing => {}
+                // Nobody goes before a broker that waits for room.
+                Plan::NoRoom => break,
+            }
+        }
+        self.changed = false;
+        None
+    }
+
+    #[must_use]
+    pub(crate) fn poll_event(&mut self) -> Option<FetchEvent> {
+        self.events.pop_front()
+    }
+
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let nodes = self.nodes.values().filter(|n| n.in_flight.is_none()).filter_map(|n| n.retry_at).min();
+        let cursors = self.cursors.values().filter(|c| c.asked.is_none()).filter_map(|c| c.retry_at).min();
+        earliest(nodes.map(|at| (at, "fetch retry at a broker")), cursors.map(|at| (at, "fetch retry of a partition")))
+    }
+
+    /// Takes over what the view says of one partition.
+    fn follow(&mut self, now: Instant, partition: &TopicPartition, view: &ClusterView) {
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        let id = view.topics.get(partition.topic()).and_then(|topic| topic.id);
+        if id.is_some() && cursor.topic_id.is_some() && id != cursor.topic_id {
+            if cursor.state != State::Recreated {
+                cursor.suspend(State::Recreated);
+                self.events.push_back(FetchEvent::Recreated { partition: partition.clone() });
+            }
+            return;
+        }
+        let known = view.partition(partition);
+        let leader = known.and_then(|known| known.leader);
+        let epoch = known.and_then(|known| known.leader_epoch);
+        let epoch_changed = epoch.is_some() && epoch != cursor.leader_epoch;
+        if leader != cursor.leader || epoch_changed || (id.is_some() && cursor.topic_id.is_none()) {
+            let position = cursor.position;
+            // Also where the epoch is lower: a topic made anew on brokers without topic ids.
+            let must_validate = epoch_changed && position.leader_epoch.is_some() && position.leader_epoch != epoch;
+            (cursor.asked, cursor.retry_at) = (None, None);
+            if must_validate && cursor.state == State::Fetching {
+                cursor.suspend(State::Suspended);
+                cursor.validating = epoch;
+                self.events.push_back(FetchEvent::Validate { handle: cursor.handle.clone(), position });
+            }
+            self.attach(now, partition, view);
+        }
+    }
+
+    /// Counts a partition to its leader.
+    fn attach(&mut self, now: Instant, partition: &TopicPartition, view: &ClusterView) {
+        self.detach(partition);
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        cursor.topic_id = view.topics.get(partition.topic()).and_then(|topic| topic.id).or(cursor.topic_id);
+        let known = view.partition(partition);
+        cursor.leader = known.and_then(|known| known.leader);
+        cursor.leader_epoch = known.and_then(|known| known.leader_epoch).or(cursor.leader_epoch);
+        match cursor.leader {
+            Some(leader) => {
+                self.nodes.entry(leader).or_insert_with(|| Node::new(&self.config)).cursors.insert(partition.clone());
+            }
+            None => self.miss_leader(now, partition),
+        }
+    }
+
+    fn detach(&mut self, partition: &TopicPartition) {
+        let Some(leader) = self.cursors.get_mut(partition).and_then(|cursor| cursor.leader.take()) else { return };
+        if let Some(node) = self.nodes.get_mut(&leader) {
+            node.cursors.remove(partition);
+            if node.cursors.is_empty() && node.in_flight.is_none() {
+                self.nodes.remove(&leader);
+            }
+        }
+    }
+
+    /// Asks for metadata as long as a partition has no leader.
+    fn miss_leader(&mut self, now: Instant, partition: &TopicPartition) {
+        let Some(cursor) = self.cursors.get_mut(partition).filter(|c| c.state == State::Fetching) else { return };
+        cursor.retry_at = Some(self.pace.after(now, cursor.backoff.fail(&mut self.rng)));
+        self.refresh(format!("{partition} has no leader"));
+    }
+
+    fn refresh(&mut self, why: String) {
+        if !self.events.iter().any(|event| matches!(event, FetchEvent::RefreshMetadata { .. })) {
+            self.events.push_back(FetchEvent::RefreshMetadata { why });
+        }
+    }
+
+    /// Suspends a partition because of something that only the user can decide.
+    fn stop(&mut self, partition: &TopicPartition, kind: ProblemKind, what: String) {
+        if let Some(cursor) = self.cursors.get_mut(partition).filter(|c| c.state != State::Recreated) {
+            cursor.suspend(State::Suspended);
+            // It stands still now, whatever was said before.
+            cursor.said = None;
+        }
+        self.say(partition, kind, None, format!("{what}; the partition has stopped, seek to go on"));
+    }
+}
+
+impl Node {
+    fn new(config: &FetchConfig) -> Self {
+        Self {
+            cursors: BTreeSet::new(),
+            in_flight: None,
+            last_asked: 0,
+            retry_at: None,
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            said: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,18 @@ impl Positions {
         }
     }
 
+    /// Takes in what a leader said in its answer to Fetch: its log and what was read up to `from` part at the end of `diverging`.
+    pub(crate) fn truncated(
+        &mut self,
+        _now: Instant,
+        handle: &PartitionHandle,
+        from: Position,
+        diverging: (LeaderEpoch, Offset),
+    ) {
+        self.begin(handle, Stage::Stopped);
+        self.handle_truncated(&handle.partition, from, diverging.0, diverging.1);
+    }
+
     pub(crate) fn remove(&mut self, handle: &PartitionHandle) {
         if self.entries.get(&handle.partition).is_some_and(|e| e.handle == *handle) {
             self.entries.remove(&handle.partition);

@@ -524,6 +524,20 @@ fn a_truncated_log_is_read_on_at_its_end_and_reported() {
 }
 
 #[test]
+fn a_truncation_told_in_an_answer_to_fetch_is_treated_alike() {
+    let mut h = Harness::new(ResetPolicy::Earliest);
+    h.positions.truncated(h.now, &handle(0, 1), at(9, 3), (LeaderEpoch(2), Offset(4)));
+    let truncated = Some(Truncation { from: at(9, 3), to: at(4, 2) });
+    assert_eq!(h.ask(), None);
+    let expected = PositionEvent::Resolved { handle: handle(0, 1), position: at(4, 2), committed: None, truncated };
+    assert_eq!(h.events, [expected]);
+    let mut h = Harness::new(ResetPolicy::Fail);
+    h.positions.truncated(h.now, &handle(0, 1), at(9, 3), (LeaderEpoch(2), Offset(4)));
+    assert_eq!(h.ask(), None);
+    assert_eq!(problems(&h.events), [(ProblemKind::Truncated, false)]);
+}
+
+#[test]
 fn a_truncated_log_stops_the_partition_under_the_policy_to_fail() {
     for end in [Some((2, 4)), None] {
         let (mut h, call) = Harness::validating(ResetPolicy::Fail, at(9, 3));
