@@ -58,7 +58,8 @@ fn java_and_librdkafka_share_a_group() {
 fn records_of_a_transaction_are_seen_when_it_is_committed_and_never_when_it_is_aborted() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("transactions", 1), kafka.group("transactions"));
-    let records = Produce { topic: &topic, count: 10, codec: "zstd", key: Some("k"), headers: &[("h", "1")], ..Produce::default() };
+    let records =
+        Produce { topic: &topic, count: 10, codec: "zstd", key: Some("k"), headers: &[("h", "1")], ..Produce::default() };
     let produce = |outcome, join| kafka.admin.produce_in_transaction(&topic, &records, outcome, join).unwrap();
     assert_eq!(produce(Outcome::Commit, false), (0, 9));
     // Offset 10 holds the marker of the commit.
@@ -112,7 +113,12 @@ fn brokers_are_killed_stopped_paused_and_come_back() {
     kafka.produce(&topic, 3, 10);
     cluster.start_broker(1).unwrap();
     eventually("it has caught up", DEADLINE, || in_sync(3));
-    admin.elect_preferred(&topic, admin.leaders(&topic).unwrap().iter().find(|(_, one)| one.replicas[0] == 1).map(|(n, _)| *n).unwrap()).unwrap();
+    admin
+        .elect_preferred(
+            &topic,
+            admin.leaders(&topic).unwrap().iter().find(|(_, one)| one.replicas[0] == 1).map(|(n, _)| *n).unwrap(),
+        )
+        .unwrap();
     eventually("it leads again", DEADLINE, || is_led_by(1));
 
     cluster.pause_broker(2).unwrap();
@@ -148,7 +154,8 @@ fn brokers_do_not_outlive_a_killed_test() {
         .unwrap();
     let lines = std::io::BufRead::lines(std::io::BufReader::new(test.stdout.take().unwrap()));
     let line = lines.map_while(Result::ok).find(|line| line.starts_with("listens at "));
-    let address = line.as_deref().and_then(|line| line.strip_prefix("listens at ")).expect("the inner test starts its broker").to_owned();
+    let address =
+        line.as_deref().and_then(|line| line.strip_prefix("listens at ")).expect("the inner test starts its broker").to_owned();
     assert!(TcpStream::connect(&address).is_ok());
 
     test.kill().unwrap();
@@ -159,7 +166,7 @@ fn brokers_do_not_outlive_a_killed_test() {
 
 /// Fetches a few hundred megabytes: run it when the harness learns of a new version.
 #[test]
-#[ignore = "fetches five versions of Kafka"]
+#[ignore = "fetches seven versions of Kafka"]
 fn every_era_of_kafka_starts() {
     for version in ["0.11.0.3", "1.1.1", "2.1.1", "2.8.2", "3.3.2", "3.9.2", "4.4.0"] {
         let started = std::time::Instant::now();

@@ -92,7 +92,8 @@ impl Kafka {
     /// Produces `count` further records to each partition of a topic; see [`kafka_harness::value`] for what they hold.
     pub(crate) fn produce(&self, topic: &str, partitions: i32, count: u64) {
         for partition in 0..partitions {
-            let records = Produce { topic, partition, count, first: self.end_offset(topic, partition) as u64, ..Produce::default() };
+            let records =
+                Produce { topic, partition, count, first: self.end_offset(topic, partition) as u64, ..Produce::default() };
             self.admin.produce(&records).expect("produce");
         }
     }

@@ -1,1 +1,40 @@
-fn main() {}
+//! The project's own commands: `cargo xtask` lists them.
+
+#![allow(clippy::disallowed_methods, reason = "a command takes real time")]
+
+mod kafka;
+mod no_c;
+mod test;
+
+use std::{env, path::Path, process::ExitCode};
+
+const USAGE: &str = "\
+cargo xtask test [--quick] [FILTER]
+    Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, and the tests against a
+    real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
+    The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one in Docker, or one on this machine's Java.
+
+cargo xtask kafka up [--nodes 3] [--version 4.3.1]
+    Starts brokers to play with and prints their bootstrap servers.
+cargo xtask kafka down
+    Ends them, and removes their data.";
+
+fn main() -> ExitCode {
+    env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository"))
+        .expect("the repository is still where it was built");
+    let args: Vec<_> = env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        ["test", ref args @ ..] => test::run(args),
+        ["kafka", "up", ref args @ ..] => kafka::up(args),
+        ["kafka", "down"] => kafka::down(),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -67,7 +67,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 public final class AdminShell {
     /** For clients that are not what is tested: a broker that was killed or halted costs seconds, not Java's half minutes. */
     private static final Map<String, String> IMPATIENT = Map.of(
-        "request.timeout.ms", "5000",
+        "request.timeout.ms", "3000",
         "socket.connection.setup.timeout.ms", "1000",
         "reconnect.backoff.max.ms", "200");
 
@@ -93,6 +93,7 @@ public final class AdminShell {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", bootstrap);
         settings.putAll(IMPATIENT);
+        settings.put("default.api.timeout.ms", "10000");   // it can ask the halted broker again and again: then the test does better to
         admin = Admin.create(settings);
     }
 

@@ -69,7 +69,8 @@ impl Admin {
 
     /// Creates a topic; `configs` are names and values such as `("cleanup.policy", "compact")`.
     pub fn create_topic(&self, topic: &str, partitions: i32, replication: i16, configs: &[(&str, &str)]) -> Result<()> {
-        let command = Command::new("create-topic").with("topic", topic).with("partitions", partitions).with("replication", replication);
+        let command =
+            Command::new("create-topic").with("topic", topic).with("partitions", partitions).with("replication", replication);
         self.run(command.with_all("config.", configs)).map(drop)
     }
 
@@ -202,7 +203,14 @@ impl Admin {
 
     /// Lets a Java consumer join a group. `assignors` are names such as `range`, `roundrobin`, `sticky`, `cooperative-sticky`, separated
     /// by commas; `configs` are the consumer's own. It commits by itself every 500 ms unless `enable.auto.commit` is `false`.
-    pub fn join(&self, name: &str, group: &str, topics: &[&str], assignors: &str, configs: &[(&str, &str)]) -> Result<JavaMember<'_>> {
+    pub fn join(
+        &self,
+        name: &str,
+        group: &str,
+        topics: &[&str],
+        assignors: &str,
+        configs: &[(&str, &str)],
+    ) -> Result<JavaMember<'_>> {
         let command = Command::new("member-start").with("name", name).with("group", group).with("topics", topics.join(","));
         self.run(command.with("assignor", assignors).with_all("config.", configs))?;
         Ok(JavaMember { admin: self, name: name.into() })
@@ -216,7 +224,9 @@ impl Admin {
         let line = format!("{number}\t{}{}\n", command.name, command.arguments);
         self.commands.lock().expect("nothing panics while it holds it").write_all(line.as_bytes()).map_err(|_| ended())?;
         match answered.recv_timeout(ANSWER_TIMEOUT) {
-            Ok(answer) => answer.map_err(|error| Error::new(format!("{}{}: {error}", command.name, command.arguments.replace('\t', " ")))),
+            Ok(answer) => {
+                answer.map_err(|error| Error::new(format!("{}{}: {error}", command.name, command.arguments.replace('\t', " "))))
+            }
             Err(_) => Err(Error::new(format!("{}: the admin shell did not answer", command.name))),
         }
     }
@@ -235,7 +245,8 @@ fn deliver(answers: ChildStdout, waiting: &Waiting) {
     for line in BufReader::new(answers).lines().map_while(std::io::Result::ok) {
         let mut words = line.split('\t').map(str::to_owned);
         let (number, verdict) = (words.next().and_then(|word| word.parse().ok()), words.next());
-        let answer = if verdict.as_deref() == Some("ok") { Ok(words.collect()) } else { Err(Error::new(words.collect::<String>())) };
+        let answer =
+            if verdict.as_deref() == Some("ok") { Ok(words.collect()) } else { Err(Error::new(words.collect::<String>())) };
         let asker = number.and_then(|number: u64| lock().as_mut()?.remove(&number));
         // Whoever asked may have given up.
         let _ = asker.map(|asker| asker.send(answer));
@@ -292,7 +303,12 @@ impl MemberStatus {
     fn parse(fields: &[String]) -> Result<Self> {
         let [assigned, rebalances, failure, seen @ ..] = fields else { return Err(unreadable(&fields.join(" "))) };
         let seen = by_partition(seen, |words| Seen::parse(words.first().unwrap_or(&"")))?;
-        Ok(Self { assigned: partitions(assigned)?, rebalances: parse(Some(&rebalances.as_str()))?, failure: failure.clone(), seen })
+        Ok(Self {
+            assigned: partitions(assigned)?,
+            rebalances: parse(Some(&rebalances.as_str()))?,
+            failure: failure.clone(),
+            seen,
+        })
     }
 }
 
@@ -402,7 +418,11 @@ impl Produce<'_> {
     fn command(&self, name: &'static str) -> Command {
         let codec = if self.codec.is_empty() { "none" } else { self.codec };
         let mut command = Command::new(name).at(self.topic, self.partition).with("count", self.count).with("first", self.first);
-        command = command.with("size", self.size).with("codec", codec).with_all("header.", self.headers).with_all("config.", self.configs);
+        command = command
+            .with("size", self.size)
+            .with("codec", codec)
+            .with_all("header.", self.headers)
+            .with_all("config.", self.configs);
         if let Some(key) = self.key {
             command = command.with("key", key);
         }

@@ -237,10 +237,10 @@ impl Cluster {
             format.args(log_flags(&node.folder)).args(["-cp", &self.jars.class_path()?, "kafka.tools.StorageTool", "format"]);
             format.args(["-t", CLUSTER_ID, "-c"]).arg(node.folder.join("server.properties")).args(args);
             jars::run(&mut format, "kafka.tools.StorageTool")?;
-            jars::build_folder(&formatted, |fresh| copy_files(&data, fresh))
+            jars::build_folder(&formatted, |fresh| copy_tree(&data, fresh))
         } else {
             fs::create_dir_all(&data).context(format!("make {}", data.display()))?;
-            copy_files(&formatted, &data)
+            copy_tree(&formatted, &data)
         }
     }
 
@@ -262,7 +262,8 @@ impl Cluster {
 
     fn await_start(&self, node: &Node, started: impl Fn(&str) -> bool) -> Result<()> {
         let log = || {
-            let all = fs::read(node.folder.join("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            let all =
+                fs::read(node.folder.join("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             all.rsplit(STARTING).next().unwrap_or_default().to_owned()
         };
         let (mut is_up, mut ended) = (false, None);
@@ -311,7 +312,9 @@ const STARTING: &str = "---- starting ----";
 
 fn says_started(log: &str) -> bool {
     // 3.3 and later; 2.x; 0.11 and 1.x.
-    log.contains("Kafka Server started") || log.contains("] started (kafka.server.KafkaServer)") || log.contains("], started (kafka.server")
+    log.contains("Kafka Server started")
+        || log.contains("] started (kafka.server.KafkaServer)")
+        || log.contains("], started (kafka.server")
 }
 
 fn zookeeper_serves(port: u16) -> bool {
@@ -346,9 +349,16 @@ fn ensure_archive(jars: &Jars, version: &str) -> Result<()> {
     fs::rename(&fresh, jars.archive()).context(format!("name {}", jars.archive().display()))
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder into another that is there already.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).context(format!("list {}", from.display()))?.flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).context(format!("copy {}", entry.path().display()))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            fs::create_dir_all(&to).context(format!("make {}", to.display()))?;
+            copy_tree(&from, &to)?;
+        } else {
+            fs::copy(&from, &to).context(format!("copy {}", from.display()))?;
+        }
     }
     Ok(())
 }

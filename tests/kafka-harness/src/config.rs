@@ -57,7 +57,8 @@ pub(crate) fn broker(options: &Options, version: Version, ports: &Ports, id: usi
 
     let client_listener = format!("PLAINTEXT://127.0.0.1:{broker}");
     if version.has_kraft() {
-        let voters = ports.controllers.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let voters =
+            ports.controllers.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
         set("process.roles", "broker,controller");
         set("node.id", &id.to_string());
         set("controller.quorum.voters", &voters);

@@ -21,7 +21,9 @@ impl Version {
         let mut numbers = version.split('.').map_while(|part| part.parse().ok());
         match (numbers.next(), numbers.next()) {
             (Some(major), Some(minor)) if (major, minor) >= (0, 11) => Ok(Self(major, minor)),
-            (Some(_), Some(_)) => Err(Error::new(format!("Kafka {version} is older than 0.11, the oldest that ottla reads from"))),
+            (Some(_), Some(_)) => {
+                Err(Error::new(format!("Kafka {version} is older than 0.11, the oldest that ottla reads from")))
+            }
             _ => Err(Error::new(format!("{version:?} is no Kafka version"))),
         }
     }
@@ -56,7 +58,8 @@ impl Jars {
     /// Returns the class path: sorted, because an AppCDS archive is valid for one order only.
     pub(crate) fn class_path(&self) -> Result<String> {
         let entries = fs::read_dir(&self.folder).context(format!("list {}", self.folder.display()))?;
-        let mut jars: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some("jar".as_ref())).collect();
+        let mut jars: Vec<_> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some("jar".as_ref())).collect();
         jars.sort();
         Ok(jars.iter().map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
     }
@@ -85,7 +88,15 @@ impl Jars {
 /// Builds a `java` command line up to the class path: flags that start a small JVM fast.
 pub(crate) fn java(jars: &Jars) -> Result<Command> {
     let mut java = jdk("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms64m", "-Xmx256m", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]);
+    java.args([
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Xms64m",
+        "-Xmx256m",
+        "-Xshare:auto",
+        "-Xlog:cds=off",
+        "-Xlog:cds+dynamic=off",
+    ]);
     java.args(["-Dlog4j2.disableJmx=true", "-Dzookeeper.sasl.client=false", "-Dzookeeper.jmx.log4j.disable=true"]);
     if jars.archive().exists() {
         java.arg(format!("-XX:SharedArchiveFile={}", jars.archive().display()));
@@ -130,7 +141,8 @@ pub(crate) fn build_folder(folder: &Path, build: impl FnOnce(&Path) -> Result<()
     if folder.exists() {
         return Ok(());
     }
-    let fresh = folder.with_file_name(format!(".new-{}-{}", std::process::id(), folder.file_name().unwrap_or_default().display()));
+    let fresh =
+        folder.with_file_name(format!(".new-{}-{}", std::process::id(), folder.file_name().unwrap_or_default().display()));
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh).context(format!("make {}", fresh.display()))?;
     let built = build(&fresh).and_then(|()| match fs::rename(&fresh, folder) {
@@ -200,7 +212,10 @@ const EXCLUDED: [(&str, &str); 8] = [
 impl fmt::Display for Dependency<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, artifact, version } = self;
-        write!(f, "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version><exclusions>")?;
+        write!(
+            f,
+            "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version><exclusions>"
+        )?;
         for (group, artifact) in EXCLUDED {
             write!(f, "<exclusion><groupId>{group}</groupId><artifactId>{artifact}</artifactId></exclusion>")?;
         }
@@ -216,7 +231,9 @@ fn dependencies(version: &str, parsed: Version, with_tools: bool) -> Vec<Depende
         all.push(needed("org.apache.kafka", "kafka-tools", version));
     }
     if parsed >= Version(4, 0) {
-        all.extend(["log4j-slf4j-impl", "log4j-core", "log4j-api"].map(|name| needed("org.apache.logging.log4j", name, "2.25.4")));
+        all.extend(
+            ["log4j-slf4j-impl", "log4j-core", "log4j-api"].map(|name| needed("org.apache.logging.log4j", name, "2.25.4")),
+        );
     } else {
         all.extend(["slf4j-reload4j", "slf4j-api"].map(|name| needed("org.slf4j", name, "1.7.36")));
     }

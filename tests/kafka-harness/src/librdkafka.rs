@@ -35,7 +35,8 @@ impl Librdkafka {
         let mut command = Command::new(python()?);
         command.args(["-c", include_str!("../python/peer.py"), bootstrap, group, &topics.join(","), assignors]);
         command.args(configs.iter().map(|(name, value)| format!("{name}={value}")));
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start python")?;
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start python")?;
         let input = process.stdin.take();
         let lines = BufReader::new(process.stdout.take().expect("asked for above")).lines();
         let status = Arc::new(Mutex::new(MemberStatus::default()));
@@ -119,7 +120,9 @@ fn python() -> Result<PathBuf> {
         run(Command::new("python3").args(["-m", "venv"]).arg(fresh), "python3 -m venv")?;
         run(Command::new(python(fresh)).args(["-m", "pip", "install", "--quiet", PACKAGE]), "pip")
     })
-    .map_err(|error| Error::new(format!("a test beside librdkafka needs Python 3 with {PACKAGE} (pip install {PACKAGE}): {error}")))?;
+    .map_err(|error| {
+        Error::new(format!("a test beside librdkafka needs Python 3 with {PACKAGE} (pip install {PACKAGE}): {error}"))
+    })?;
     Ok(python(&folder))
 }
 

@@ -100,7 +100,8 @@ pub(crate) fn reap(folder: &Path, child: &mut Child, within: Duration) -> Option
 /// Sends a signal by its name, such as `TERM` or `STOP`.
 pub(crate) fn signal(name: &str, child: &Child) -> Result<()> {
     // The shell's own `kill`: a small container has no /bin/kill.
-    let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &child.id().to_string()]).status().context("run sh")?;
+    let status =
+        Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &child.id().to_string()]).status().context("run sh")?;
     if status.success() { Ok(()) } else { Err(Error::new(format!("cannot send SIG{name} to process {}: {status}", child.id()))) }
 }
 
@@ -136,7 +137,8 @@ mod tests {
         if let Some(folder) = std::env::var_os(OWNER) {
             let folder = Path::new(&folder);
             let _watchdog = Watchdog::over(folder).unwrap();
-            let _child = spawn_recorded(&folder.join("n1"), [OsStr::new("tail"), OsStr::new("-f"), folder.join("n1/log").as_ref()]);
+            let _child =
+                spawn_recorded(&folder.join("n1"), [OsStr::new("tail"), OsStr::new("-f"), folder.join("n1/log").as_ref()]);
             thread::sleep(Duration::from_secs(60));
             return;
         }
@@ -151,7 +153,10 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = || fs::read_to_string(folder.join("n1/pid")).unwrap_or_default().trim().to_owned();
-        assert!(eventually(Duration::from_secs(20), || !pid().is_empty() && is_running(&pid(), "tail")), "the process never started");
+        assert!(
+            eventually(Duration::from_secs(20), || !pid().is_empty() && is_running(&pid(), "tail")),
+            "the process never started"
+        );
         let pid = pid();
 
         owner.kill().unwrap();

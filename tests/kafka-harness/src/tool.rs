@@ -21,7 +21,7 @@ impl ConsumerGroups {
     /// Gets the tool of a version, for the brokers at `bootstrap`.
     pub fn of(bootstrap: &str, version: &str) -> Result<Self> {
         let mut jars = Jars::of(version)?;
-        if jars.version >= Version(3, 8) && !jars.class_path()?.contains("/kafka-tools-") {
+        if jars.version >= Version(3, 8) && !jars.folder.join(format!("kafka-tools-{version}.jar")).exists() {
             // This version was published without its tools.
             jars = Jars::of(DEFAULT_VERSION)?;
         }

@@ -1,0 +1,136 @@
+//! `cargo xtask test`: everything that must hold before a merge.
+
+use std::{
+    env, fs,
+    process::{Command, Stdio},
+    thread,
+    time::Instant,
+};
+
+use crate::no_c;
+
+/// The tests wait for brokers more than they compute.
+const REAL_KAFKA_THREADS_MIN: usize = 4;
+
+const DOCKER_BOOTSTRAP: &str = "127.0.0.1:9092";
+
+pub(crate) fn run(args: &[&str]) -> Result<(), String> {
+    let is_quick = args.contains(&"--quick");
+    let words: Vec<_> = args.iter().copied().filter(|&arg| arg != "--quick").collect();
+    let filter = match words[..] {
+        [] => None,
+        [filter] if !filter.starts_with('-') => Some(filter),
+        _ => return Err(format!("cannot understand {}\n\n{}", args.join(" "), crate::USAGE)),
+    };
+
+    let mut report = Report::default();
+    if filter.is_none() {
+        report.step("format", || call(&mut cargo("fmt --all --check")));
+        report.step("lints", || call(&mut cargo("clippy --workspace --all-targets --all-features -- -D warnings")));
+        report.step("docs", || call(cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings")));
+        report.step("no C", no_c::check);
+        report.step("licences, bans, sources", deny);
+    }
+    report.step("unit and API tests", || {
+        call(cargo("test --workspace --all-features").args(filter).env_remove("OTTLA_REAL_KAFKA"))
+    });
+    if filter.is_none() {
+        report.step("examples", examples);
+    }
+    if !is_quick {
+        report.step("real Kafka", || real_kafka(filter));
+    }
+    report.conclude()
+}
+
+/// What was done, and what came of it.
+#[derive(Default)]
+struct Report(Vec<(&'static str, f32, bool)>);
+
+impl Report {
+    /// Takes a step; one that fails does not keep the others from being taken.
+    fn step(&mut self, name: &'static str, act: impl FnOnce() -> Result<(), String>) {
+        println!("\n==== {name} ====");
+        let started = Instant::now();
+        let done = act();
+        let took_s = started.elapsed().as_secs_f32();
+        match &done {
+            Ok(()) => println!("---- {name}: ok, {took_s:.1} s"),
+            Err(what) => println!("---- {name}: FAILED, {took_s:.1} s: {what}"),
+        }
+        self.0.push((name, took_s, done.is_ok()));
+    }
+
+    fn conclude(self) -> Result<(), String> {
+        println!("\n==== summary ====");
+        for (name, took_s, is_ok) in &self.0 {
+            println!("{:6} {took_s:7.1} s  {name}", if *is_ok { "ok" } else { "FAILED" });
+        }
+        let failed: Vec<_> = self.0.iter().filter(|(_, _, is_ok)| !is_ok).map(|(name, ..)| *name).collect();
+        if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join("; "))) }
+    }
+}
+
+fn deny() -> Result<(), String> {
+    let is_installed =
+        cargo("deny --version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !is_installed {
+        println!("not checked: cargo-deny is not installed (cargo install --locked cargo-deny)");
+        return Ok(());
+    }
+    call(&mut cargo("deny --all-features check bans licenses sources"))
+}
+
+fn examples() -> Result<(), String> {
+    let is_empty = fs::read_dir("examples").map_or(true, |mut entries| entries.next().is_none());
+    if is_empty {
+        println!("there are none");
+        return Ok(());
+    }
+    call(&mut cargo("build --examples --all-features"))
+}
+
+/// Runs the tests against whichever Kafka can be had: somebody's, one in Docker, or one on this machine's Java.
+fn real_kafka(filter: Option<&str>) -> Result<(), String> {
+    // The peers (Java's clients, Kafka's tools) and the clusters whose brokers are killed need Java in any case.
+    kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
+    let threads = thread::available_parallelism().map_or(1, usize::from).max(REAL_KAFKA_THREADS_MIN);
+    let mut tests = cargo("test --all-features --test real_kafka");
+    tests.args(filter).args(["--", &format!("--test-threads={threads}")]).env("OTTLA_REAL_KAFKA", "1");
+    if let Ok(bootstrap) = env::var("KAFKA_BOOTSTRAP_SERVERS") {
+        println!("on the brokers of KAFKA_BOOTSTRAP_SERVERS: {bootstrap}");
+        return call(&mut tests);
+    }
+    if !docker_answers() {
+        println!("on Kafka {} and this machine's Java", kafka_harness::DEFAULT_VERSION);
+        return call(&mut tests);
+    }
+    println!("on the broker of compose.yaml, in Docker: {DOCKER_BOOTSTRAP}");
+    let tested = call(&mut docker("compose up --detach --wait"))
+        .and_then(|()| call(tests.env("KAFKA_BOOTSTRAP_SERVERS", DOCKER_BOOTSTRAP)));
+    let ended = call(&mut docker("compose down --volumes"));
+    tested.and(ended)
+}
+
+fn docker_answers() -> bool {
+    let mut info = docker("compose ls");
+    info.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn docker(args: &str) -> Command {
+    let mut docker = Command::new("docker");
+    docker.args(args.split(' '));
+    docker
+}
+
+fn cargo(args: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(args.split(' '));
+    cargo
+}
+
+fn call(command: &mut Command) -> Result<(), String> {
+    let name = format!("{} {}", command.get_program().display(), command.get_args().next().unwrap_or_default().display());
+    let status = command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run {name}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{name}: {status}")) }
+}
