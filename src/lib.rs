@@ -59,4 +59,5 @@ pub use consumer::{
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::TopicPartition;
-pub use record::{Header, Headers, OwnedRecord};
+pub use record::{Header, OwnedHeader, OwnedRecord};
+pub use records::Headers;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
-    net,
+    net::{self, NetConfig},
     proto::{
         BrokerAddr,
         cluster::ClusterConfig,
@@ -337,7 +337,16 @@ impl ConsumerBuilder {
         let reached = inbox.reached();
         let core = Core::new(Instant::now(), self.core_config(bootstrap));
         let events = Arc::clone(&inbox);
-        tokio::spawn(net::drive(core, receiver, net_settings(self.connect_timeout), move |event| events.handle(event)));
+        let net = NetConfig {
+            connect_timeout: self.connect_timeout,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            // What comes back from the user is used for what is fetched next.
+            pool_bytes_max: self.buffer_bytes_max,
+        };
+        tokio::spawn(net::drive(core, net, receiver, move |event| {
+            events.handle(event);
+            None
+        }));
         let member = Member::new(Arc::clone(&inbox), Handle::new(Arc::clone(&inbox)));
         match tokio::time::timeout(self.connect_timeout, reached).await {
             Ok(Ok(Ok(()))) => {}

@@ -85,7 +85,7 @@ impl Feed {
                 Some(Ok(segment)) => {
                     let run = assigned.open(segment);
                     // Registered first, then looked at the fence: a drain that did not see the run is one whose fence is seen here.
-                    if run.segment().is_empty() || assigned.is_fenced() {
+                    if run.is_empty() || assigned.is_fenced() {
                         continue;
                     }
                     coop.made_progress();

@@ -17,38 +17,15 @@ use super::{
     connection::{self, Report},
     pool::Pool,
 };
-use crate::proto::{BrokerAddr, ConnId, Deadline, Disconnect};
+use crate::proto::{
+    BrokerAddr, ConnId, Disconnect, consumer,
+    message::{Command, Event, Input, Output},
+};
 
 /// How many reports of connections wait for the driver before the connections do: what is not read stays with the broker.
 const REPORTS_MAX: usize = 64;
 /// How long the core goes on when nobody is left who could give it a command: enough to leave the group.
 const LINGER: Duration = Duration::from_secs(3);
-
-/// What happens to the core.
-#[derive(Debug)]
-pub(crate) enum Input<C> {
-    Connected(ConnId),
-    /// A frame without its length.
-    Frame(ConnId, Bytes),
-    /// The last that is heard of the connection.
-    Disconnected(ConnId, Disconnect),
-    Command(C),
-    /// The time it wanted to wait for has come.
-    Tick,
-}
-
-/// What the core wants.
-#[derive(Debug)]
-pub(crate) enum Output<E> {
-    Connect(ConnId, BrokerAddr),
-    /// A whole frame, with its length.
-    Transmit(ConnId, Bytes),
-    /// Nothing more is heard of the connection.
-    Disconnect(ConnId),
-    Event(E),
-    /// Nothing, until something happens or the deadline comes.
-    Wait(Option<Deadline>),
-}
 
 /// The sans-IO core as the driver sees it: after each `handle`, `poll` until it says `Wait`.
 pub(crate) trait Core {
@@ -61,6 +38,23 @@ pub(crate) trait Core {
 
     /// Whether nothing is left to be done.
     fn is_finished(&self) -> bool;
+}
+
+impl Core for consumer::Consumer {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self, now: Instant) -> Output {
+        self.poll(now)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished()
+    }
 }
 
 /// Runs the core until it is finished. Dropping the future ends all connections at once.
@@ -194,6 +188,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::proto::Deadline;
 
     /// Says what it is told to, and tells what it was given.
     #[derive(Default)]

@@ -12,7 +12,7 @@ mod pool;
 
 use std::time::Duration;
 
-pub(crate) use driver::{Core, Input, Output, drive};
+pub(crate) use driver::drive;
 
 /// What the I/O side must be told once.
 #[derive(Clone, Debug)]

@@ -194,6 +194,11 @@ impl Consumer {
         }
     }
 
+    /// Says whether the consumer has ended, and everything was said about it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.closed && self.events.is_empty()
+    }
+
     /// Time never goes back in here, whatever the caller's clock does.
     fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
@@ -765,7 +770,10 @@ impl Consumer {
                 }
             }
             FetchEvent::Suspect { handle, suspect } => self.committer.hold(&handle, suspect),
-            FetchEvent::RefreshMetadata { why } => self.cluster.refresh_metadata(now, why),
+            FetchEvent::RefreshMetadata { why } => {
+                tracing::debug!(target: "ottla", why, "metadata is refreshed");
+                self.cluster.refresh_metadata(now, "a fetch failed");
+            }
             FetchEvent::LeaderHint { partition, leader, epoch, brokers } => {
                 self.cluster.leader_hint(now, &partition, leader, epoch, &brokers);
             }

@@ -13,23 +13,24 @@ use crate::{
 
 /// What the shell tells the core.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum Input<C = Command> {
     Connected(ConnId),
     /// A whole frame, without its length.
     Frame(ConnId, Bytes),
     Disconnected(ConnId, Disconnect),
-    Command(Command),
+    Command(C),
     /// Nothing but the time.
     Tick,
 }
 
 /// What the core wants of the shell.
 #[derive(Debug)]
-pub(crate) enum Output {
+pub(crate) enum Output<E = Event> {
     Connect(ConnId, BrokerAddr),
+    /// A whole frame, with its length.
     Transmit(ConnId, Bytes),
     Disconnect(ConnId),
-    Event(Event),
+    Event(E),
     /// Nothing more to do until then (or until the next input).
     Wait(Option<Deadline>),
 }
