@@ -8,3 +8,8 @@ mod proto;
 mod record;
 mod records;
 mod wire;
+
+pub use consumer::{Batch, BatchIter, BatchRecord, Delivery, Record};
+pub use model::TopicPartition;
+pub use record::{Header, OwnedHeader, OwnedRecord};
+pub use records::Headers;
