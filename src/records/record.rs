@@ -188,7 +188,8 @@ impl Head {
 }
 
 impl RawRecord {
-    fn headers_at(&self) -> usize {
+    /// Where the headers begin, with their count.
+    pub(crate) fn headers_at(&self) -> usize {
         self.value as usize + usize::try_from(self.value_len).unwrap_or(0)
     }
 }

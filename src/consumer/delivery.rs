@@ -1,0 +1,361 @@
+//! What the user gets: deliveries, records, batches.
+
+use std::{fmt, iter::FusedIterator, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    acks::Notice,
+    run::{RawBatch, Run},
+};
+use crate::{
+    model::{LeaderEpoch, TopicPartition},
+    record::{OwnedHeader, OwnedRecord},
+    records::{Cursor, Headers, RawRecord},
+};
+
+/// The number of no record: what carries it has nothing more to tell when it is dropped.
+const DISARMED: u32 = u32::MAX;
+
+/// A record that is to be acknowledged, delivered at least once.
+///
+/// It owns its place in the stream: send it to another task, keep it, ack in any order. What is committed is everything before the first
+/// record that is not acked.
+///
+/// Dropped without [`ack`](Self::ack), as by an early return or a panic, it is delivered again after a back-off, with
+/// [`attempt`](Self::attempt) one higher. So nothing is lost and nothing waits for ever on a record that nobody works on.
+///
+/// It keeps the whole answer that it was fetched in alive, which may be megabytes: to hold records for long, hold what
+/// [`to_owned_record`](Self::to_owned_record) returns.
+#[must_use = "a delivery that is dropped without `ack` is delivered again"]
+pub struct Delivery {
+    run: Arc<Run>,
+    raw: RawRecord,
+}
+
+const _: () = assert!(size_of::<Delivery>() == 40);
+const _: () = assert!(size_of::<Record>() == 40);
+
+impl Delivery {
+    #[inline]
+    pub(super) fn new(run: Arc<Run>, raw: RawRecord) -> Self {
+        Self { run, raw }
+    }
+
+    /// States that the work on this record is done: it may be committed once every record before it is acked too.
+    ///
+    /// Never blocks and never fails. If the partition went to another member meanwhile, it changes nothing: that member reads the record
+    /// again.
+    #[inline]
+    pub fn ack(self) {
+        self.run.ack(self.raw.idx);
+    }
+
+    /// Gives the record back, to be delivered again no sooner than after `delay`.
+    ///
+    /// Until it is acked, nothing at or after it in its partition is committed. The records after it are delivered all the same.
+    pub fn retry_after(mut self, delay: Duration) {
+        self.give_back(Some(delay));
+    }
+
+    /// Returns which attempt at this record this is: 1 is the first.
+    ///
+    /// Counts within one assignment of the partition: a member that gets the partition later begins at 1 again.
+    pub fn attempt(&self) -> u32 {
+        self.run.attempt(self.raw.idx)
+    }
+
+    #[cold]
+    fn give_back(&mut self, after: Option<Duration>) {
+        let redelivery = self.raw;
+        self.raw.idx = DISARMED;
+        let attempt = self.run.note_given_back(redelivery.idx);
+        self.run.assigned().give_back(Notice::Dropped { run: Arc::clone(&self.run), redelivery, attempt, after });
+    }
+}
+
+impl Drop for Delivery {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.run.is_acked(self.raw.idx) {
+            self.give_back(None);
+        }
+    }
+}
+
+/// A record delivered at most once: its commit was acknowledged before it was handed out.
+///
+/// There is nothing to ack. It keeps the whole answer that it was fetched in alive, which may be megabytes: to hold records for long, hold
+/// what [`to_owned_record`](Self::to_owned_record) returns.
+pub struct Record {
+    run: Arc<Run>,
+    raw: RawRecord,
+}
+
+impl Record {
+    #[inline]
+    pub(super) fn new(run: Arc<Run>, raw: RawRecord) -> Self {
+        Self { run, raw }
+    }
+}
+
+/// Records of one partition that are acknowledged together, delivered at least once.
+///
+/// Iterating lends the records out of the batch, at less than half of what a [`Delivery`] costs each. Dropped without [`ack`](Self::ack),
+/// the whole batch is delivered again after a back-off, with [`attempt`](Self::attempt) one higher.
+#[must_use = "a batch that is dropped without `ack` is delivered again"]
+pub struct Batch {
+    run: Arc<Run>,
+    raw: RawBatch,
+    /// Cleared when there is nothing more to tell.
+    armed: bool,
+}
+
+impl Batch {
+    pub(super) fn new(run: Arc<Run>, raw: RawBatch) -> Self {
+        Self { run, raw, armed: true }
+    }
+
+    /// Returns the topic's name.
+    pub fn topic(&self) -> &str {
+        self.run.topic_partition().topic()
+    }
+
+    /// Returns the partition's number, counted from 0.
+    pub fn partition(&self) -> i32 {
+        self.run.topic_partition().partition()
+    }
+
+    /// Returns topic and partition together: a key for maps, cheap to clone.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        self.run.topic_partition()
+    }
+
+    /// Returns how many records there are.
+    pub fn len(&self) -> usize {
+        (self.raw.end - self.raw.start.idx()) as usize
+    }
+
+    /// Returns whether there are no records. A stream hands out no such batch.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the offset of the first record.
+    pub fn first_offset(&self) -> i64 {
+        self.run.segment().offset_of(self.raw.start.idx()).0
+    }
+
+    /// Returns the offset after the batch: where one goes on who has dealt with it. Not `first_offset() + len()`, for there may be gaps.
+    pub fn next_offset(&self) -> i64 {
+        let segment = self.run.segment();
+        if self.raw.end == segment.count { segment.next.offset.0 } else { segment.offset_of(self.raw.end).0 }
+    }
+
+    /// Iterates over the records in the order of their offsets.
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter { run: &self.run, cursor: self.raw.start, end: self.raw.end }
+    }
+
+    /// Returns which attempt at this batch this is: 1 is the first.
+    pub fn attempt(&self) -> u32 {
+        self.run.attempt(self.raw.start.idx())
+    }
+
+    /// States that the work on all these records is done, as [`Delivery::ack`] does for one.
+    pub fn ack(mut self) {
+        self.armed = false;
+        self.run.ack_all(self.raw.start.idx(), self.raw.end);
+    }
+
+    /// Gives the batch back, to be delivered again no sooner than after `delay`.
+    pub fn retry_after(mut self, delay: Duration) {
+        self.give_back(Some(delay));
+    }
+
+    fn give_back(&mut self, after: Option<Duration>) {
+        self.armed = false;
+        let attempt = self.run.note_given_back(self.raw.start.idx());
+        self.run.assigned().give_back(Notice::DroppedBatch { run: Arc::clone(&self.run), redelivery: self.raw, attempt, after });
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.armed {
+            self.give_back(None);
+        }
+    }
+}
+
+/// Shows where the records stand, never what is in them.
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("first_offset", &self.first_offset())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = BatchRecord<'a>;
+    type IntoIter = BatchIter<'a>;
+
+    fn into_iter(self) -> BatchIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over the records of a [`Batch`].
+#[derive(Clone)]
+pub struct BatchIter<'a> {
+    run: &'a Run,
+    cursor: Cursor,
+    end: u32,
+}
+
+impl<'a> Iterator for BatchIter<'a> {
+    type Item = BatchRecord<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<BatchRecord<'a>> {
+        if self.cursor.idx() >= self.end {
+            return None;
+        }
+        // Every record up to the end was decoded once, when the batch was made.
+        let raw = self.cursor.next(self.run.segment()).ok()??;
+        Some(BatchRecord { run: self.run, raw })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.end.saturating_sub(self.cursor.idx()) as usize;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for BatchIter<'_> {}
+impl FusedIterator for BatchIter<'_> {}
+
+impl fmt::Debug for BatchIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchIter").field("left", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A record borrowed from its [`Batch`].
+#[derive(Clone, Copy)]
+pub struct BatchRecord<'a> {
+    run: &'a Run,
+    raw: RawRecord,
+}
+
+/// What a record says of itself is the same however it was delivered; `$life` is how long what it lends may be kept.
+macro_rules! accessors {
+    (impl<$($generic:lifetime)?> $type:ty, $name:literal, $life:lifetime) => {
+        impl<$($generic)?> $type {
+            /// Returns the topic's name.
+            pub fn topic(&self) -> &$life str {
+                self.run.topic_partition().topic()
+            }
+
+            /// Returns the partition's number, counted from 0.
+            pub fn partition(&self) -> i32 {
+                self.run.topic_partition().partition()
+            }
+
+            /// Returns topic and partition together: a key for maps, cheap to clone.
+            pub fn topic_partition(&self) -> &$life TopicPartition {
+                self.run.topic_partition()
+            }
+
+            /// Returns the record's offset in its partition. Offsets ascend; compaction and transactions leave gaps.
+            #[inline]
+            pub fn offset(&self) -> i64 {
+                self.raw.offset.0
+            }
+
+            /// Returns the record's time in milliseconds since 1970, -1 if the producer gave none.
+            ///
+            /// It is when the producer made the record, or when the broker appended it, as the topic's `message.timestamp.type` says.
+            pub fn timestamp(&self) -> i64 {
+                self.run.segment().timestamp(&self.raw)
+            }
+
+            /// Returns the key; `None` is null, which is not the same as empty.
+            #[inline]
+            pub fn key(&self) -> Option<&$life [u8]> {
+                self.run.segment().key(&self.raw)
+            }
+
+            /// Returns the value; `None` is null: in a compacted topic, a deletion of the key.
+            #[inline]
+            pub fn value(&self) -> Option<&$life [u8]> {
+                self.run.segment().value(&self.raw)
+            }
+
+            /// Returns the headers in the producer's order; a key may come more than once.
+            pub fn headers(&self) -> Headers<$life> {
+                self.run.segment().headers(&self.raw)
+            }
+
+            /// Returns the epoch of the leader that appended the record; `None` where the broker did not say.
+            pub fn leader_epoch(&self) -> Option<i32> {
+                self.run.segment().head_of(self.raw.idx).leader_epoch.map(|LeaderEpoch(epoch)| epoch)
+            }
+
+            /// Copies the record out of the answer that it came in.
+            ///
+            /// Kept records keep the whole answer in memory, up to some megabytes for a single one: to hold records for long, hold copies.
+            pub fn to_owned_record(&self) -> OwnedRecord {
+                to_owned_record(&self.run, &self.raw)
+            }
+        }
+
+        /// Shows where the record stands, never what is in it.
+        impl<$($generic)?> fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct($name)
+                    .field("topic", &self.topic())
+                    .field("partition", &self.partition())
+                    .field("offset", &self.offset())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+accessors!(impl<> Delivery, "Delivery", '_);
+accessors!(impl<> Record, "Record", '_);
+accessors!(impl<'a> BatchRecord<'a>, "BatchRecord", 'a);
+
+fn to_owned_record(run: &Run, raw: &RawRecord) -> OwnedRecord {
+    let segment = run.segment();
+    let (start, body) = segment.body(raw);
+    // One copy, of which all parts are slices.
+    let copy = Bytes::copy_from_slice(body);
+    let part = |at: u32, len: i32| {
+        let at = at as usize - start;
+        usize::try_from(len).ok().map(|len| copy.slice(at..at + len))
+    };
+    OwnedRecord {
+        topic: Arc::clone(run.topic_partition().shared_topic()),
+        partition: run.topic_partition().partition(),
+        offset: raw.offset.0,
+        leader_epoch: segment.head_of(raw.idx).leader_epoch.map(|LeaderEpoch(epoch)| epoch),
+        timestamp: segment.timestamp(raw),
+        key: part(raw.key, raw.key_len),
+        value: part(raw.value, raw.value_len),
+        headers: Headers::new(&copy[raw.headers_at() - start..])
+            .map(|header| OwnedHeader {
+                key: copy.slice_ref(header.key()),
+                value: header.value().map(|value| copy.slice_ref(value)),
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
