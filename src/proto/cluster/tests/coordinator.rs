@@ -49,6 +49,7 @@ fn it_has_a_connection_of_its_own_which_is_not_closed_when_idle() {
     world.run(ms(1));
     assert!(world.answer_to(Owner::Group(1)).is_ok());
     world.run(ms(10));
+    assert_eq!(world.coordinator_events().len(), 1, "it was never lost");
     assert!(world.connects[before..].iter().any(|(_, to)| *to == addr("b1")), "the control connection is another");
 }
 

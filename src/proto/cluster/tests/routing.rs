@@ -116,6 +116,16 @@ fn a_broker_that_refuses_a_version_without_a_word_is_asked_at_version_0() {
 }
 
 #[test]
+fn a_broker_that_refuses_what_it_says_it_knows_is_not_asked_the_same_again() {
+    let mut world = World::new(1, config(&["b1"]));
+    world.sim("b1").handshake_max = 2;
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(ms(20));
+    let asked: Vec<_> = world.requests.iter().take_while(|r| r.3 == Request::ApiVersions).map(|r| r.2).collect();
+    assert_eq!(asked, [4, 3, 2]);
+}
+
+#[test]
 fn an_api_that_the_broker_lacks_is_said_to_be_unsupported_and_its_request_is_not_sent() {
     let mut world = settled();
     world.sim("b2").apis.retain(|range| range.key != Api::Heartbeat as i16);
@@ -349,6 +359,43 @@ fn a_broker_that_hangs_does_not_hold_up_what_any_broker_can_do() {
     // The request that is there already waits for its own time, a shorter one than others have; then another broker is asked.
     world.run(ms(5500));
     assert_eq!(world.partition("u", 0).leader, Some(BrokerId(2)));
+}
+
+#[test]
+fn what_any_broker_can_do_goes_to_another_than_one_that_owes_an_answer_for_long() {
+    let mut world = settled();
+    let asked = world.requests.iter().find(|r| r.3.api() == Api::Metadata).unwrap().1.clone();
+    let sim = world.sims.get_mut(&asked).unwrap();
+    sim.holds.insert(Api::Heartbeat);
+    let id = BrokerId(sim.id);
+    world.ask(Owner::Positions(1), Target::Broker(id), heartbeat(), secs(30));
+    world.run(ms(1100));
+    world.topics.insert("u".into(), super::world::topic("u", None, &[(2, 1)]));
+    world.with(|cluster, now| cluster.want_topics(now, names(["t", "u"])));
+    world.run(ms(20));
+    assert_eq!(world.partition("u", 0).leader, Some(BrokerId(2)));
+}
+
+#[test]
+fn attempts_that_fail_side_by_side_count_once_and_an_answer_ends_the_back_off() {
+    let mut world = settled();
+    let attempt = |world: &mut World, call| {
+        world.fail("b3", Mode::Refuses);
+        world.run(ms(1));
+        let before = world.connects.len();
+        world.ask(Owner::Group(call), Target::Broker(BrokerId(3)), heartbeat(), secs(5));
+        world.ask(Owner::Fetch(call), Target::Fetch(BrokerId(3)), heartbeat(), secs(5));
+        world.run(ms(2));
+        assert_eq!(world.connects.len(), before + 2);
+        assert_not_sent(world, Owner::Fetch(call), "connection refused");
+        world.sim("b3").mode = Mode::Up;
+        world.ask(Owner::Group(call + 1), Target::Broker(BrokerId(3)), heartbeat(), secs(5));
+        world.run(ms(70));
+        assert!(world.answer_to(Owner::Group(call + 1)).is_ok(), "it waited longer than after one failure");
+    };
+    attempt(&mut world, 1);
+    attempt(&mut world, 11);
+    attempt(&mut world, 21);
 }
 
 #[test]

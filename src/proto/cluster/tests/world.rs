@@ -101,6 +101,8 @@ pub(super) struct Sim {
     /// Answers of these are nonsense.
     pub(super) garbles: BTreeSet<Api>,
     pub(super) wrong_correlation: bool,
+    /// The highest version of the handshake that it takes, whatever it says of itself.
+    pub(super) handshake_max: i16,
     /// What it answers to Metadata, if not what the world holds.
     pub(super) metadata: Option<MetadataResponse>,
 }
@@ -221,6 +223,7 @@ impl World {
             holds: BTreeSet::new(),
             garbles: BTreeSet::new(),
             wrong_correlation: false,
+            handshake_max: i16::MAX,
             metadata: None,
         };
         self.sims.insert(addr(host), sim);
@@ -421,7 +424,7 @@ impl World {
         match request {
             Request::ApiVersions => {
                 let own = sim.apis.iter().find(|range| range.key == Api::ApiVersions as i16);
-                let known = version <= own.map_or(0, |own| own.max);
+                let known = version <= own.map_or(0, |own| own.max).min(sim.handshake_max);
                 let error = if known { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION };
                 Response::ApiVersions(ApiVersionsResponse { error, apis: sim.apis.clone() })
             }
