@@ -14,7 +14,7 @@ use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicId, TopicPartition},
     proto::{Answer, CallError, ClusterView, Problem, ProblemKind, backoff::Rng, invariant},
     records::{self, BatchError, Chunk},
-    wire::{AbortedTransaction, Broker, ErrorCode, FetchResponse, FetchedPartition, Response, TopicRef},
+    wire::{AbortedTransaction, Broker, ErrorCode, FetchedPartition, Response, TopicRef},
 };
 
 /// After how many failures in a row, with a code that means nothing to us, the user hears of it.
@@ -74,11 +74,20 @@ impl Fetcher {
         }
         match answer {
             Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE => {
-                let throttle = response.throttle.min(THROTTLE_MAX);
-                let has_news = self.handle_response(now, broker, reserved, &partitions, &live, response, view);
+                let frame = Frame {
+                    now,
+                    rng: self.rng.clone(),
+                    broker,
+                    view,
+                    brokers: &response.brokers,
+                    room: reserved,
+                    is_first: true,
+                };
+                self.rng.next_u64();
+                let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
-                let due = due.max(now + throttle);
+                let due = due.max(now + response.throttle.min(THROTTLE_MAX));
                 self.recover_node(broker, (due > now).then_some(due));
             }
             Ok(Response::Fetch(response)) => self.handle_error(now, broker, response.error),
@@ -104,25 +113,18 @@ impl Fetcher {
     }
 
     /// Returns whether there was anything but silence.
-    #[allow(clippy::too_many_arguments, reason = "what was asked, and what was answered")]
     fn handle_response(
         &mut self,
-        now: Instant,
-        broker: BrokerId,
-        reserved: usize,
+        mut frame: Frame<'_>,
         asked: &[Asked],
         live: &BTreeSet<TopicPartition>,
-        response: FetchResponse,
-        view: &ClusterView,
+        answered: Vec<FetchedPartition>,
     ) -> bool {
-        let rng = self.rng.clone();
-        self.rng.next_u64();
-        let mut frame = Frame { now, rng, broker, view, brokers: &response.brokers, room: reserved, is_first: true };
         let mut unanswered = Questions::new(asked);
         let mut has_news = false;
-        for answered in response.partitions {
+        for answered in answered {
             let Some(asked) = unanswered.take(&answered.topic, answered.partition) else {
-                tracing::debug!(broker = broker.0, topic = ?answered.topic, partition = answered.partition, "not asked for, or answered twice");
+                tracing::debug!(broker = frame.broker.0, topic = ?answered.topic, partition = answered.partition, "not asked for, or answered twice");
                 continue;
             };
             has_news |= answered.error != ErrorCode::NONE || !answered.records.is_empty() || answered.diverging.is_some();

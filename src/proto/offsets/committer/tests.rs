@@ -575,7 +575,7 @@ fn an_hour_of_errors_is_few_requests() {
     ];
     for code in codes {
         let (mut h, mut requests) = (Harness::new(), 0);
-        for n in 0..50 {
+        for n in 0..12 {
             h.committer.assign(h.now, &handle(n, 1), at(0), None);
         }
         let (start, mut offset, mut wakes) = (h.now, 0, 0);
@@ -584,7 +584,7 @@ fn an_hour_of_errors_is_few_requests() {
             wakes += 1;
             if h.committer.wants_progress(h.now) {
                 offset += 1;
-                (0..50).for_each(|n| h.committer.handle_finished(h.now, &handle(n, 1), at(offset + i64::from(n % 3))));
+                (0..12).for_each(|n| h.committer.handle_finished(h.now, &handle(n, 1), at(offset + i64::from(n % 3))));
             }
             while let Some((call, partitions)) = h.ask() {
                 requests += 1;
