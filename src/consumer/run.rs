@@ -90,6 +90,11 @@ impl Run {
         self.segment.next
     }
 
+    /// Whether there is no record to hand out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segment.skip == self.segment.count
+    }
+
     /// How many bytes the run keeps in memory; an uncompressed one shares them with others of the same answer.
     pub(crate) fn bytes(&self) -> usize {
         self.segment.data.len()
@@ -253,6 +258,12 @@ impl RunCursor {
     /// Whether everything was handed out: a call has returned `None` for that reason, or an error.
     pub(crate) fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    /// The next record's offset, without handing it out; `None` at the end, or where it cannot be decoded.
+    pub(crate) fn next_offset(&self) -> Option<Offset> {
+        let mut ahead = self.cursor;
+        ahead.next(&self.run.segment).ok().flatten().map(|record| record.offset)
     }
 
     /// Hands out the next record. After an error nothing more comes.
