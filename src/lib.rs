@@ -1,6 +1,9 @@
 //! ottla
 
 mod assignor;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod consumer;
 mod model;
 mod net;
