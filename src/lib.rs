@@ -43,6 +43,9 @@
 #![forbid(unsafe_code)]
 
 mod assignor;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod consumer;
 mod error;
 mod model;

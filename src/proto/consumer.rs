@@ -253,13 +253,16 @@ impl Consumer {
                 true
             }
             // What metadata alone could answer was answered without asking anybody.
-            None => match self.positions.poll_event() {
-                Some(event) => {
+            None => {
+                if let Some(event) = self.positions.poll_event() {
                     self.handle_position_event(now, event);
-                    true
+                } else if let Some(event) = self.fetcher.poll_event() {
+                    self.handle_fetch_event(now, event);
+                } else {
+                    return false;
                 }
-                None => false,
-            },
+                true
+            }
         }
     }
 
@@ -759,9 +762,8 @@ impl Consumer {
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }
-            FetchEvent::Validate { handle, position } | FetchEvent::Truncated { handle, position, .. } => {
-                self.positions.validate(now, &handle, position);
-            }
+            FetchEvent::Validate { handle, position } => self.positions.validate(now, &handle, position),
+            FetchEvent::Truncated { handle, position, diverging } => self.positions.truncated(now, &handle, position, diverging),
             FetchEvent::Recreated { partition } => {
                 if self.release.is_none() && self.owned.contains_key(&partition) {
                     tracing::info!(target: "ottla", %partition, "the topic was deleted and made anew: reading starts over");

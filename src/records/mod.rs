@@ -23,6 +23,7 @@ pub use headers::Headers;
 pub(crate) use record::{Cursor, Head, RawRecord, Segment};
 
 #[cfg(any(test, feature = "bench"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "benches write only what a producer would"))]
 pub(crate) mod encode;
 #[cfg(test)]
 mod tests;

@@ -242,13 +242,14 @@ fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
 fn records() -> impl Strategy<Value = Vec<TestRecord>> {
     let record = (1..4i32, -100_000..100_000i64, field(), field(), prop::collection::vec((field(), field()), 0..4));
     prop::collection::vec(record, 1..20).prop_map(|parts| {
-        let mut delta = -1;
-        let with_delta = |(step, timestamp_delta, key, value, headers): (i32, i64, _, _, Vec<(Option<Vec<u8>>, _)>)| {
-            delta += step;
+        let mut next = -1;
+        let mut records = Vec::new();
+        for (step, timestamp_delta, key, value, headers) in parts {
+            next += step;
             let headers = headers.into_iter().map(|(key, value)| (key.unwrap_or_default(), value)).collect();
-            TestRecord { delta, timestamp_delta, key, value, headers }
-        };
-        parts.into_iter().map(with_delta).collect()
+            records.push(TestRecord { delta: next, timestamp_delta, key, value, headers });
+        }
+        records
     })
 }
 
