@@ -9,9 +9,8 @@ fn a_full_partition_is_not_asked_for_and_does_not_hold_up_the_others() {
     let mut h = Harness::with(64 * MIB);
     h.add(0, offset(0));
     h.add(1, offset(0));
-    let mut base = 0;
     let mut full_at = 0;
-    for _ in 0..10 {
+    for base in 0..10 {
         let (call, _, request) = h.ask().expect("a Fetch");
         if request.partitions.len() == 1 {
             assert_eq!((request.partitions[0].partition.partition(), request.max_wait_ms), (1, 20), "a short wait");
@@ -19,7 +18,6 @@ fn a_full_partition_is_not_asked_for_and_does_not_hold_up_the_others() {
         }
         assert_eq!(request.max_wait_ms, 500);
         full_at += chunk_of(&h.deliver(call, batch(base, 1, 5, MIB - 61))).1.data.len();
-        base += 1;
     }
     assert_eq!(full_at, 2 * MIB);
     let call = h.fetcher.calls.keys().next().copied().expect("partition 1's");
@@ -232,7 +230,7 @@ proptest! {
                     h.fetcher.refetch(h.now, p, Offset(100));
                     next.insert(p.clone(), 100);
                 }
-                Step::Sleep => if h.fetcher.poll_timeout().is_some() { h.sleep(); },
+                Step::Sleep if h.fetcher.poll_timeout().is_some() => h.sleep(),
                 _ => {}
             }
             let mut admitted = (0, 0);

@@ -31,6 +31,7 @@ struct Harness {
 }
 
 impl Harness {
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new() -> Self {
         let config = CommitterConfig {
             group: "g".into(),
