@@ -88,6 +88,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn waits_that_end_close_together_end_at_one_moment() {
         let (start, mut pace) = (Instant::now(), Pace::new(Duration::from_millis(100)));
         let ends_ms = |pace: &mut Pace, now_ms, wait_ms| {

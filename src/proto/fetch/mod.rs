@@ -296,7 +296,7 @@ impl Fetcher {
             match self.plan(now, broker) {
                 Plan::Ask(ask) => return Some(ask),
                 Plan::Nothing => {}
-                // Nobody goes before a broker that waits for room.
+                // Room is short for all alike; when there is some again, this broker is the first.
                 Plan::NoRoom => break,
             }
         }

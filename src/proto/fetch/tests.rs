@@ -80,6 +80,7 @@ struct Harness {
 }
 
 impl Harness {
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn with(bytes_max: usize) -> Self {
         let config = FetchConfig {
             isolation: Isolation::ReadUncommitted,

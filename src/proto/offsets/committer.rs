@@ -206,7 +206,7 @@ impl Committer {
 
     /// Lets a partition go: what is dirty is forgotten, and what is in flight only answers its tickets.
     pub(crate) fn remove(&mut self, handle: &PartitionHandle) {
-        if !self.entries.get(&handle.partition).is_some_and(|e| e.handle == *handle) {
+        if self.entry(handle).is_none() {
             return;
         }
         if let Some(entry) = self.entries.remove(&handle.partition) {

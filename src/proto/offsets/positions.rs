@@ -27,15 +27,11 @@ use std::{
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition},
     proto::{
-        Answer, Ask, CallError, ClusterView, Deadline, Membership, Owner, PartitionHandle, PartitionView, Problem, ProblemKind,
-        Target,
+        Ask, ClusterView, Deadline, Membership, Owner, PartitionHandle, PartitionView, Problem, ProblemKind, Target,
         backoff::{Backoff, Pace, Rng},
         earliest,
     },
-    wire::{
-        EpochEnd, EpochPartition, ErrorCode, FetchedOffset, Isolation, ListOffsetsPartition, ListedOffset, OffsetFetchResponse,
-        Request, Response, Timestamp,
-    },
+    wire::{EpochPartition, ErrorCode, Isolation, ListOffsetsPartition, Request, Timestamp},
 };
 
 /// After how many failures in a row the user hears of it.

@@ -31,6 +31,7 @@ struct Harness {
 }
 
 impl Harness {
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new() -> Self {
         let config = CommitterConfig {
             group: "g".into(),
@@ -259,6 +260,11 @@ fn a_held_partition_is_not_committed_until_it_is_let_go() {
     h.committer.flush(h.now);
     assert_eq!(h.ask(), None);
     assert!(h.committer.is_settled());
+    let other = handle(1, 1);
+    h.committer.assign(h.now, &other, at(0), None);
+    let call = h.finish_and_ask(&other, 1);
+    h.answer(call, &[(1, ErrorCode::NONE)]);
+    assert_eq!(h.ask(), None);
     h.committer.hold(&p, false);
     assert_eq!(h.ask().expect("a commit").1, [(0, 20)]);
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
     model::Generation,
-    proto::TopicView,
-    wire::{Api, Malformed},
+    proto::{Answer, CallError, TopicView},
+    wire::{Api, EpochEnd, FetchedOffset, ListedOffset, Malformed, OffsetFetchResponse, Response},
 };
 
 const WALL_MS: i64 = 1_700_000_000_000;
@@ -35,6 +35,7 @@ struct Harness {
 }
 
 impl Harness {
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new(reset: ResetPolicy) -> Self {
         let config = PositionsConfig {
             group: "g".into(),
