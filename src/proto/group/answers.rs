@@ -41,17 +41,18 @@ impl Classic {
     }
 
     fn on_join(&mut self, now: Instant, number: u64, call: &Call, response: JoinGroupResponse) {
-        if let State::Leaving(leaving) = &mut self.state {
-            if matches!(leaving.step, LeaveStep::AwaitJoin(awaited) if awaited == number) {
+        if let State::Leaving(leaving) = &mut self.state
+            && matches!(leaving.step, LeaveStep::AwaitJoin(awaited) if awaited == number)
+        {
+            if response.member_id.is_empty() {
+                let then = leaving.then;
+                self.finish_leaving(now, then);
+            } else {
                 // Now the coordinator knows us, or keeps a place for us: it can be told that we do not come.
-                return if response.member_id.is_empty() {
-                    let then = leaving.then;
-                    self.finish_leaving(now, then);
-                } else {
-                    leaving.member_id = response.member_id;
-                    leaving.step = LeaveStep::Due(now);
-                };
+                leaving.member_id = response.member_id;
+                leaving.step = LeaveStep::Due(now);
             }
+            return;
         }
         let State::Joining { call: awaited, topics } = &mut self.state else { return self.on_stale(call, response.error) };
         if *awaited != number {
@@ -59,7 +60,7 @@ impl Classic {
         }
         let topics = std::mem::take(topics);
         match errors::join(response.error) {
-            Reaction::Done => return self.on_joined(now, topics, response),
+            Reaction::Done => self.on_joined(now, topics, response),
             Reaction::AdoptMemberId if response.member_id.is_empty() => {
                 self.advance(|_| State::Unjoined);
                 self.on_nonsense(now, "JoinGroup asked for a member id and gave none".to_owned());
@@ -181,7 +182,6 @@ impl Classic {
         if !is_ours(response.protocol_type.as_deref()) || !protocol_fits {
             return self.refuse(ProblemKind::GroupRefused, "SyncGroup", ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         }
-        self.pulse.alive(call.sent_at);
         let partitions = if response.assignment.is_empty() {
             warn!(group = %self.config.group, "the group's leader left this member out: it gets nothing");
             Vec::new()
@@ -229,8 +229,12 @@ impl Classic {
         }
     }
 
-    /// As leader: rebalances if the topics are no longer what was assigned.
+    /// As leader: rebalances if the topics are no longer what was assigned. Not while the coordinator is unknown: nothing is gained by
+    /// handing partitions back before the group can meet.
     pub(super) fn compare_snapshot(&mut self, now: Instant) {
+        if !self.coordinator.known {
+            return;
+        }
         let State::Stable { round: Round { lead: Some(lead), .. }, .. } = &self.state else { return };
         if let Some(change) = lead.snapshot.change(&self.topics) {
             self.rebalance(now, change);
@@ -239,8 +243,7 @@ impl Classic {
 
     fn on_heartbeat(&mut self, now: Instant, call: &Call, code: ErrorCode) {
         let reaction = errors::heartbeat(code);
-        // While JoinGroup is under way its own answer will tell.
-        if call.sent != self.membership || matches!(self.state, State::Joining { .. }) {
+        if call.sent != self.membership {
             if reaction == Reaction::FindCoordinator {
                 self.coordinator_lost_by(call, format!("a heartbeat was answered with {code}"));
             }

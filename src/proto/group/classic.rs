@@ -57,7 +57,7 @@ pub(crate) struct Classic {
     pub(super) state: State,
     /// Whether our surroundings hold partitions in our name.
     pub(super) owned: bool,
-    coordinator: Coordinator,
+    pub(super) coordinator: Coordinator,
     pub(super) pulse: Pulse,
     pub(super) rejoin: Rejoin,
     /// Every request without an answer yet, also those whose answer no longer matters.
@@ -72,8 +72,8 @@ pub(crate) struct Classic {
 }
 
 #[derive(Debug)]
-struct Coordinator {
-    known: bool,
+pub(super) struct Coordinator {
+    pub(super) known: bool,
     /// Grows with each lookup: what a former coordinator answers says nothing about the present one.
     found: u64,
     /// `CoordinatorUnknown` was said, or there was no need to.
@@ -176,6 +176,7 @@ impl Classic {
         if known {
             self.coordinator.found += 1;
             self.pulse.found(now);
+            self.compare_snapshot(now);
         }
     }
 
@@ -201,9 +202,7 @@ impl Classic {
 
     /// Something else that was asked in our name, a commit or a committed position, was refused with `code`.
     pub(crate) fn handle_member_error(&mut self, now: Instant, sent: &Membership, code: ErrorCode) {
-        // While JoinGroup is under way its own answer will tell.
-        let current = *sent == self.membership && sent.generation != Generation::NONE;
-        if !current || matches!(self.state, State::Joining { .. }) {
+        if *sent != self.membership || sent.generation == Generation::NONE {
             return;
         }
         let why = format!("a commit or a fetch of positions was refused with {code}");
@@ -305,10 +304,11 @@ impl Classic {
         if due(self.join_deadline()) {
             return Some(self.ask_join(now));
         }
-        if self.coordinator.known && !self.is_under_way(Kind::Sync) {
-            if let Some(ask) = self.ask_sync(now) {
-                return Some(ask);
-            }
+        if self.coordinator.known
+            && !self.is_under_way(Kind::Sync)
+            && let Some(ask) = self.ask_sync(now)
+        {
+            return Some(ask);
         }
         due(self.heartbeat_deadline()).then(|| self.ask_heartbeat(now))
     }
@@ -383,7 +383,6 @@ impl Classic {
             protocols: self.config.assignors.iter().map(|assignor| (assignor.name().into(), blob.clone())).collect(),
             reason: truncated(&self.rejoin.reason),
         });
-        self.rejoin.at = None;
         let timeout = self.config.request_timeout.max(self.config.rebalance_timeout + JOIN_GRACE);
         let (call, topics) = (self.next_call, self.subscription.clone());
         self.advance(|_| State::Joining { call, topics });
@@ -473,7 +472,8 @@ impl Classic {
         }
     }
 
-    /// The generation is gone, and with it the partitions; with `keep_id` the coordinator may still know the member.
+    /// The generation is gone, and with it the partitions; with `keep_id` the coordinator may still know the member. A JoinGroup under
+    /// way is not given up for it: its own answer will tell.
     pub(super) fn reset(&mut self, now: Instant, keep_id: bool, why: String) {
         if self.state.is_over() || matches!(self.state, State::Joining { .. } | State::Leaving(_) | State::Stalled) {
             return;
@@ -538,11 +538,9 @@ impl Classic {
 
     /// Leaves the group if it is joined to for nothing.
     pub(super) fn settle(&mut self, now: Instant) {
-        if matches!(self.state, State::Unjoined) && self.subscription.is_empty() {
-            self.rejoin.at = None;
-            if !self.membership.member_id.is_empty() {
-                self.depart(now, Afterwards::Unjoined, "unsubscribed".to_owned());
-            }
+        let for_nothing = self.subscription.is_empty() && !self.membership.member_id.is_empty();
+        if matches!(self.state, State::Unjoined) && for_nothing {
+            self.depart(now, Afterwards::Unjoined, "unsubscribed".to_owned());
         }
     }
 
@@ -551,7 +549,6 @@ impl Classic {
         info!(group = %self.config.group, member_id = %self.membership.member_id, %reason, "leaving the group");
         let member_id = self.membership.member_id.clone();
         self.forget_membership(false);
-        self.rejoin.at = None;
         self.watch(Vec::new());
         let step = match &self.state {
             _ if self.config.instance_id.is_some() => None,
@@ -613,7 +610,6 @@ impl Classic {
         self.lose(&what);
         // Its member id stays, so that `handle_leave` can still tell the others; but a fenced one is another's.
         self.forget_membership(kind != ProblemKind::Fenced);
-        self.rejoin.at = None;
         self.advance(|_| State::Failed);
         self.events.push_back(GroupEvent::Problem(Problem { kind, partition: None, code, what, fatal: true }));
     }

@@ -485,7 +485,7 @@ fn a_late_heartbeat_answer_changes_nothing() {
 
 #[test]
 fn a_heartbeat_answered_while_joining_changes_nothing() {
-    for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::FENCED_INSTANCE_ID] {
+    for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::REBALANCE_IN_PROGRESS] {
         let mut rig = beating(config());
         let beat = rig.take(Api::Heartbeat);
         rig.machine.handle_rejoin(rig.now, "test".to_owned());

@@ -280,6 +280,13 @@ fn closing_while_leaving_after_a_stall_is_done_when_that_is() {
 }
 
 #[test]
+fn a_leader_that_leaves_stops_watching() {
+    let mut rig = Rig::assigning(config());
+    rig.stalled();
+    assert_eq!(rig.told(), ["watch "]);
+}
+
+#[test]
 fn closing_a_stalled_member_is_done_at_once() {
     let mut rig = Rig::stable(static_config());
     rig.stalled();

@@ -149,6 +149,16 @@ fn metadata_that_changes_while_syncing_is_noticed_after_it() {
 }
 
 #[test]
+fn partitions_are_not_handed_back_before_the_group_can_meet() {
+    let mut rig = leading_alone(2);
+    rig.coordinator(false);
+    rig.metadata(&[("t", 3)]);
+    assert_eq!(rig.told(), [""; 0]);
+    rig.coordinator(true);
+    assert_eq!(rig.told(), ["rejoining", "release"]);
+}
+
+#[test]
 fn a_follower_does_not_watch_the_metadata() {
     let mut rig = Rig::stable(config());
     rig.metadata(&[("t", 1)]);

@@ -6,6 +6,7 @@ mod coverage;
 mod leading;
 mod rounds;
 mod time;
+mod walk;
 
 use std::{
     collections::BTreeMap,

@@ -86,6 +86,19 @@ fn a_new_coordinator_gives_a_session_once() {
 }
 
 #[test]
+fn a_coordinator_that_was_heard_from_may_move_again() {
+    let mut rig = Rig::stable(config());
+    for _ in 0..4 {
+        rig.coordinator(false);
+        rig.pass(30_000);
+        rig.coordinator(true);
+        rig.pass(20_000);
+        rig.answer(Api::Heartbeat, Ok(heartbeat(ErrorCode::NONE)));
+    }
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[test]
 fn a_session_ends_while_releasing_too() {
     let mut rig = Rig::releasing(config());
     rig.coordinator(false);
