@@ -67,6 +67,7 @@ pub(crate) struct MetadataTopic {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetadataPartition {
     pub(crate) error: ErrorCode,
+    /// Not negative, but as large as the broker likes, in any order and perhaps twice.
     pub(crate) partition: i32,
     /// `None` while the partition has no leader.
     pub(crate) leader: Option<BrokerId>,
@@ -174,6 +175,7 @@ pub(crate) struct FetchedPartition {
     pub(crate) topic: TopicRef,
     pub(crate) partition: i32,
     pub(crate) error: ErrorCode,
+    /// With an error it may be anything, -1 most often.
     pub(crate) high_watermark: Offset,
     /// Equals the high watermark where the broker did not say.
     pub(crate) last_stable_offset: Offset,

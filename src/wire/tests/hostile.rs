@@ -152,7 +152,7 @@ fn tagged_fields_stay_within_their_bounds() {
     // One field, tag 5, longer than the answer.
     check_malformed(Api::Heartbeat, 4, b"\x01\x05\x7f\0\0\0\0", "a tagged field that is longer than what holds it");
     check_malformed(Api::Heartbeat, 4, b"\xff\xff\xff\xff\x0f\0\0\0\0\0\0\0\0", "cut short");
-    // Diverging epochs (tag 0) of 4 bytes, where 13 belong, and of 14.
+    // Diverging epochs (tag 0) of 4 bytes, where 13 belong, and of 14, the last of which is the topic's.
     let partition = |tagged: &[u8]| {
         let start = b"\0\0\0\0\0\0\0\0\0\0\0\x02\x02t\x02";
         let fields = [0; 4 + 2 + 8 + 8 + 8 + 1 + 4 + 1];
@@ -162,7 +162,7 @@ fn tagged_fields_stay_within_their_bounds() {
     let Ok(Response::Fetch(answer)) = Response::decode(Api::Fetch, 12, whole.into()) else { panic!("not an answer") };
     assert_eq!(answer.partitions[0].diverging, Some((LeaderEpoch(7), Offset(9))));
     check_malformed(Api::Fetch, 12, &partition(b"\x01\0\x04\0\0\0\x07\0\0\0\0\0\0\0\x09\0"), "cut short");
-    check_malformed(Api::Fetch, 12, &partition(b"\x01\0\x0e\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0"), "bytes left over");
+    check_malformed(Api::Fetch, 12, &partition(b"\x01\0\x0e\0\0\0\x07\0\0\0\0\0\0\0\x09\0"), "bytes left over");
 }
 
 #[test]
