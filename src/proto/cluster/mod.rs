@@ -1,4 +1,4 @@
-//! The cluster as one consumer sees it: connections, brokers, topics, and the group's coordinator.
+//! The cluster as one client sees it: connections, brokers, topics, and the group's coordinator.
 //!
 //! | file | what it decides |
 //! |---|---|

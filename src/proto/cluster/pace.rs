@@ -62,6 +62,7 @@ impl Complaint {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "virtual time begins at some instant")]
 mod tests {
     use super::*;
 

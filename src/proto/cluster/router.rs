@@ -243,10 +243,11 @@ impl Router {
             }
         }
         if self.anywhere.iter().any(|call| call.deadline <= now) {
-            let (late, waiting) = std::mem::take(&mut self.anywhere).into_iter().partition(|call| call.deadline <= now);
+            let (late, waiting): (VecDeque<_>, _) =
+                std::mem::take(&mut self.anywhere).into_iter().partition(|call| call.deadline <= now);
             self.anywhere = waiting;
             let tried = self.tried();
-            for call in <VecDeque<Call>>::from(late) {
+            for call in late {
                 not_sent(&call, &format!("no broker could be reached within {:?}: {tried}", call.timeout), out);
             }
         }

@@ -4,7 +4,7 @@ use super::world::{Mode, World, addr, config, ms, names, secs};
 use crate::{
     model::{BrokerId, Generation},
     proto::{CallError, Owner, ProblemKind, Target, cluster::ClusterEvent},
-    wire::{Api, ErrorCode, MemberRequest, Request, Response},
+    wire::{Api, Broker, ErrorCode, MemberRequest, MetadataResponse, Request, Response},
 };
 
 fn heartbeat() -> Request {
@@ -88,15 +88,15 @@ fn when_its_connection_ends_it_is_looked_for_at_once() {
 }
 
 #[test]
-fn a_coordinator_that_denies_it_for_an_hour_is_not_asked_in_a_loop() {
+fn a_coordinator_that_denies_it_for_minutes_is_not_asked_in_a_loop() {
     let mut world = found();
-    for _ in 0..3600 * 100 {
+    for _ in 0..600 * 100 {
         if world.cluster.coordinator().is_some() {
             world.with(|cluster, now| cluster.coordinator_lost(now, "it says NOT_COORDINATOR"));
         }
         world.run(ms(10));
     }
-    assert!((2800..=4700).contains(&searches(&world)), "{} searches", searches(&world));
+    assert!((460..=800).contains(&searches(&world)), "{} searches", searches(&world));
 }
 
 #[test]
@@ -112,6 +112,46 @@ fn one_that_is_dead_but_still_named_is_tried_with_a_back_off_told_of_and_found_w
         world.run(ms(4500));
         assert_eq!(world.cluster.coordinator(), Some(BrokerId(3)), "{mode:?}");
     }
+}
+
+#[test]
+fn while_its_connection_hangs_it_is_asked_whether_it_is_still_the_one() {
+    let mut world = World::new(3, config(&["b2"]));
+    world.sim("b1").mode = Mode::Silent;
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(secs(2));
+    assert_eq!((world.open_to("b1"), world.cluster.coordinator()), (1, None));
+    world.coordinator = Ok(3);
+    world.run(ms(1100));
+    assert_eq!((world.open_to("b1"), world.cluster.coordinator()), (0, Some(BrokerId(3))));
+}
+
+#[test]
+fn one_search_is_in_flight_at_most() {
+    let mut world = World::new(1, config(&["b2"]));
+    world.add("b2", 2);
+    world.sim("b1").mode = Mode::Silent;
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(secs(2));
+    world.sim("b2").holds.insert(Api::FindCoordinator);
+    world.run(ms(1100));
+    assert_eq!(searches(&world), 2);
+    world.fail("b1", Mode::Refuses);
+    world.run(secs(3));
+    assert_eq!(searches(&world), 2);
+}
+
+#[test]
+fn it_is_known_by_its_address_even_if_the_metadata_do_not_name_it() {
+    let mut world = found();
+    let brokers = vec![Broker { id: BrokerId(2), host: "b2".into(), port: 9092, rack: None }];
+    for host in ["b1", "b2", "b3"] {
+        world.sim(host).metadata = Some(MetadataResponse { brokers: brokers.clone(), cluster_id: None, topics: Vec::new() });
+    }
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(secs(1));
+    assert_eq!(world.cluster.broker_name(BrokerId(1)), "broker 1 (b1:9092)");
+    assert_eq!(world.cluster.broker_name(BrokerId(3)), "broker 3");
 }
 
 #[test]

@@ -331,6 +331,11 @@ impl World {
         answer
     }
 
+    /// How many connections to this host stand.
+    pub(super) fn open_to(&self, host: &str) -> usize {
+        self.conns.values().filter(|(to, _)| *to == addr(host)).count()
+    }
+
     pub(super) fn coordinator_events(&self) -> Vec<&ClusterEvent> {
         let is_one =
             |event: &&ClusterEvent| matches!(event, ClusterEvent::CoordinatorKnown(_) | ClusterEvent::CoordinatorUnknown { .. });
