@@ -6,7 +6,6 @@ use ottla::{Consumer, Delivery};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(std::io::stderr).init();
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap_or_else(|_| "localhost:9092".into());
     let mut args = std::env::args().skip(1);
     let topic = args.next().unwrap_or_else(|| "orders".into());

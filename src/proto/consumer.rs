@@ -63,8 +63,6 @@ pub(crate) struct Consumer {
     owned: BTreeMap<TopicPartition, Owned>,
     assignments: u64,
     subscription: BTreeSet<Arc<str>>,
-    /// The user chose a delivery mode: the group is to be joined.
-    joined: bool,
     /// Topics that only other members want, while we lead the group.
     watched: BTreeSet<Arc<str>>,
     coordinator_known: bool,
@@ -145,7 +143,6 @@ impl Consumer {
             owned: BTreeMap::new(),
             assignments: 0,
             subscription,
-            joined: false,
             watched: BTreeSet::new(),
             coordinator_known: false,
             release: None,
@@ -164,6 +161,7 @@ impl Consumer {
     /// Takes one input in. Drain `poll` to `Output::Wait` before the next.
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         let now = self.advance(now);
+        self.drive_timeouts(now);
         match input {
             Input::Connected(conn) => self.cluster.handle_connected(now, conn),
             Input::Frame(conn, frame) => self.cluster.handle_frame(now, conn, frame),
@@ -244,7 +242,7 @@ impl Consumer {
             self.events.push_back(Event::ReadProgress);
             return true;
         }
-        if self.drive_release(now) || self.drive_liveness(now) || self.drive_redeliveries(now) || self.drive_timeouts(now) {
+        if self.drive_release(now) || self.drive_liveness(now) || self.drive_redeliveries(now) {
             return true;
         }
         match self.next_ask(now) {
@@ -267,9 +265,6 @@ impl Consumer {
     }
 
     fn next_ask(&mut self, now: Instant) -> Option<Ask> {
-        if self.joined && !self.coordinator_known {
-            self.cluster.want_coordinator(now);
-        }
         let may_commit = self.coordinator_known && self.group.may_commit();
         let wall_ms = self.wall_ms(now);
         let view = self.cluster.view();
@@ -313,32 +308,25 @@ impl Consumer {
         next
     }
 
-    /// Lets every machine whose deadline has come look at the clock; says whether one had.
-    fn drive_timeouts(&mut self, now: Instant) -> bool {
+    /// Lets every machine whose deadline has come look at the clock. Once per input: what is still due then is due for being asked.
+    fn drive_timeouts(&mut self, now: Instant) {
         let due = |deadline: Option<Deadline>| deadline.is_some_and(|(at, _)| at <= now);
         let may_commit = self.coordinator_known && self.group.may_commit();
-        let mut any = false;
         if due(self.cluster.poll_timeout()) {
             self.cluster.handle_timeout(now);
-            any = true;
         }
         if due(self.group.poll_timeout()) {
             self.group.handle_timeout(now);
-            any = true;
         }
         if due(self.committer.poll_timeout(may_commit)) {
             self.committer.handle_timeout(now);
-            any = true;
         }
         if due(self.positions.poll_timeout()) {
             self.positions.handle_timeout(now);
-            any = true;
         }
         if due(self.fetcher.poll_timeout()) {
             self.fetcher.handle_timeout(now);
-            any = true;
         }
-        any
     }
 
     // ---------------------------------------------------------------- commands
@@ -358,8 +346,8 @@ impl Consumer {
             Command::Subscribe { topics, reset } => {
                 self.positions.set_reset(reset);
                 self.subscription = topics.iter().cloned().collect();
-                self.joined = true;
                 self.want_topics(now);
+                self.cluster.want_coordinator(now);
                 self.group.handle_subscribe(now, topics);
             }
             Command::Progress(progress) => self.handle_progress(now, progress),
