@@ -146,7 +146,7 @@ impl Handle {
             SeekTo::Offset(offset) => SeekTarget::Offset(Offset(offset.max(0))),
             SeekTo::TimestampMs(at) => SeekTarget::Time(Timestamp::AtMs(at.max(0))),
         };
-        self.inbox.command(Command::Seek { partition: partition.clone(), to });
+        self.inbox.seek(partition, to);
     }
 
     /// Returns the partitions that this member holds now.

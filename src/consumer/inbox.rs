@@ -28,7 +28,7 @@ use crate::{
     model::{Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, Problem, ProblemKind,
-        message::{Command, Event, PartitionProgress, Progress, Unfinished, Watermarks},
+        message::{Command, Event, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
         offsets::CommitFailure,
     },
     records::{Chunk, RawRecord, RecordError},
@@ -219,7 +219,7 @@ impl Inbox {
             }
             Event::Chunk { handle, chunk, watermarks } => {
                 let bytes = chunk.data.len();
-                match state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle) && !lane.revoking) {
+                match state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle) && !lane.assigned.is_fenced()) {
                     Some(lane) => {
                         lane.watermarks = Some(watermarks);
                         lane.chunks.push_back(chunk);
@@ -598,6 +598,26 @@ impl Inbox {
         wakers.wake();
     }
 
+    /// Goes on elsewhere: from this moment on nothing is handed out from where reading was.
+    pub(crate) fn seek(&self, partition: &TopicPartition, to: SeekTarget) {
+        let mut garbage = Vec::new();
+        let wakers = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let mut wakers = Wakers::default();
+            if let Some(lane) = state.lanes.get_mut(partition).filter(|lane| lane.started && !lane.revoking) {
+                lane.assigned.fence();
+                self.purge(lane, &mut garbage, &mut state.redeliveries);
+                wakers.add(lane.waiting.take());
+                wakers.add(state.waiting.take());
+            }
+            self.command(Command::Seek { partition: partition.clone(), to });
+            wakers
+        };
+        drop(garbage);
+        wakers.wake();
+    }
+
     pub(crate) fn lag(&self) -> Vec<Lag> {
         self.with_lanes(|lanes| {
             let started = lanes.iter().filter(|(_, lane)| lane.started);
@@ -700,7 +720,7 @@ impl Lane {
     }
 
     fn take(&mut self) -> Option<(Arc<Assigned>, Chunk)> {
-        if self.paused || self.revoking {
+        if self.paused || self.assigned.is_fenced() {
             return None;
         }
         let chunk = self.chunks.pop_front()?;

@@ -299,7 +299,8 @@ impl Consumer {
         if let Some(closing) = &self.closing {
             next = earliest(next, Some((closing.deadline, "close")));
         }
-        if !self.owned.is_empty() && !self.liveness.stalled {
+        let committing = self.release.as_ref().is_some_and(|release| release.flushing);
+        if !self.owned.is_empty() && !self.liveness.stalled && !committing {
             next = earliest(next, Some((self.liveness.next_look, "is the user still processing")));
         }
         if let Some(((due, _), _)) = self.redeliveries.first_key_value() {
@@ -602,11 +603,10 @@ impl Consumer {
     // ---------------------------------------------------------------- liveness, redelivery
 
     fn drive_liveness(&mut self, now: Instant) -> bool {
-        if self.owned.is_empty() || self.liveness.stalled || self.release.is_some() {
-            self.liveness.last_active = self.liveness.last_active.max(if self.owned.is_empty() { now } else { self.liveness.last_active });
-            return false;
-        }
-        if now < self.liveness.next_look {
+        // A member that stalls while its partitions are awaited elsewhere holds up the whole group: it is looked at all the same, until
+        // nothing of it is in work any more.
+        let committing = self.release.as_ref().is_some_and(|release| release.flushing);
+        if self.owned.is_empty() || self.liveness.stalled || committing || now < self.liveness.next_look {
             return false;
         }
         let limit = self.settings.processing_timeout;

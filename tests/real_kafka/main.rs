@@ -10,6 +10,7 @@
 //! and uses only topics and groups whose names it got from `kafka`: they are new in each run.
 
 #![allow(clippy::disallowed_methods, reason = "real brokers take real time")]
+#![allow(missing_docs, unreachable_pub, reason = "a program, not a library")]
 
 mod data;
 mod delivery;

@@ -84,12 +84,14 @@ impl Member {
     }
 }
 
-/// Waits until the members' assignments are complete and disjoint.
+/// Waits until the members' assignments are complete, disjoint and balanced.
 #[track_caller]
 pub fn settled<'a>(members: &'a [Member], partitions: i32) -> impl Future<Output = ()> + 'a {
     eventually_async("the assignment is complete and disjoint", DEADLINE, move || {
         let held: Vec<i32> = members.iter().flat_map(Member::partitions).collect();
-        held.len() == partitions as usize && held.iter().collect::<BTreeSet<_>>().len() == held.len()
+        let sizes = || members.iter().map(|member| member.partitions().len());
+        let balanced = sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0) <= 1;
+        balanced && held.len() == partitions as usize && held.iter().collect::<BTreeSet<_>>().len() == held.len()
     })
 }
 
@@ -154,7 +156,10 @@ pub fn parse(lines: &[String], word: &str) -> Vec<Vec<i64>> {
 
 /// The role this process shall play, if it is one of those.
 pub fn role() -> Option<String> {
-    env::var(ROLE).ok()
+    let role = env::var(ROLE).ok()?;
+    // The test runner has begun a line of its own.
+    println!();
+    Some(role)
 }
 
 pub fn setting(name: &str) -> String {

@@ -32,7 +32,6 @@ async fn members_come_and_go(name: &str) {
         let sizes: Vec<_> = members.iter().map(|member| member.partitions().len()).collect();
         let idle = sizes.iter().filter(|size| **size == 0).count();
         assert_eq!(idle, usize::saturating_sub(count, 4), "{count} members: {sizes:?}");
-        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "balanced: {sizes:?}");
     }
     let described = kafka.admin.group(&group).unwrap();
     assert_eq!((described.assignor.as_str(), described.members.len()), (name, 6));
@@ -228,7 +227,8 @@ async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
     b.leave().await;
     let b = Member::join(settings("b")).await;
     eventually_async("b has what it had", DEADLINE, || b.partitions() == held).await;
-    assert!(tokio::time::timeout(Duration::from_millis(500), events.next()).await.is_err(), "a noticed nothing");
+    let noticed = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
+    assert!(noticed.is_err(), "a noticed {noticed:?}");
 
     let usurper = Member::join(settings("b")).await;
     eventually_async("the usurper has b's partitions", DEADLINE, || usurper.partitions() == held).await;
