@@ -406,11 +406,11 @@ fn runs_go_while_everything_is_asked_and_a_notice_asks_back() {
                 }
             });
         }
-        for n in 0..2_000 {
+        for n in 0..400 {
             let segment = segments(&[TestBatch::dense(n * 2, 2)], n * 2).remove(0);
             let mut cursor = RunCursor::new(assigned.open(segment));
             let deliveries = take_all(&mut cursor);
-            if n == 1_900 {
+            if n == 380 {
                 drop(deliveries);
             } else {
                 deliveries.into_iter().for_each(Delivery::ack);
@@ -418,7 +418,7 @@ fn runs_go_while_everything_is_asked_and_a_notice_asks_back() {
         }
         done.store(true, Release);
     });
-    assert_eq!((assigned.watermark().offset.0, assigned.live_runs()), (3_800, 0));
+    assert_eq!((assigned.watermark().offset.0, assigned.live_runs()), (760, 0));
 }
 
 /// What a user's tasks and a stream can do, in any order.
@@ -475,6 +475,8 @@ fn log() -> impl Strategy<Value = Vec<TestBatch>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn the_watermark_agrees_with_a_set_of_offsets(log in log(), chunk_len in 1..6usize, from in 0..5i64, steps in prop::collection::vec(step(), 0..150)) {
         let end = |batch: &TestBatch| batch.base + i64::from(batch.last_delta()) + 1;

@@ -109,7 +109,7 @@ fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Bytes, Decompr
 #[test]
 fn every_framing_round_trips() {
     let mut codecs = Codecs::new(LIMIT);
-    for len in [0, 1, 12, 13, 999, 1000, 65_535, 65_536, 65_537, 300_000] {
+    for len in [0, 1, 12, 13, 999, 1000, 65_536, 65_537, 140_000] {
         let bytes = sample(len);
         for (name, codec, encoded) in encodings(&bytes) {
             let output = codecs.decompress(codec, &encoded).unwrap_or_else(|error| panic!("{name} of {len} bytes: {error:?}"));
@@ -267,7 +267,7 @@ fn a_dropped_output_is_filled_again_and_a_held_one_is_not() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn no_input_panics(mut bytes: Vec<u8>, flips in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4), len in 0..1000usize) {
