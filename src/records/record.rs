@@ -313,7 +313,7 @@ fn decode(bytes: &[u8], mut at: usize) -> Result<Found, &'static str> {
     match headers_end {
         Some(at) if at == end => Ok(Found { delta, key, key_len, value, value_len, end }),
         Some(_) => Err("bytes left at the end of a record"),
-        None => Err("headers longer than their record"),
+        None => Err("headers that do not fit their record"),
     }
 }
 

@@ -330,6 +330,26 @@ fn a_finished_run_is_told_of_only_when_fenced() {
 }
 
 #[test]
+fn the_watermark_does_not_fall_back_while_its_run_is_being_dropped() {
+    let fixture = Fixture::new(0);
+    let mut cursor = fixture.open_one(TestBatch::dense(0, 3));
+    cursor.next().unwrap().unwrap().ack();
+    assert_eq!(fixture.watermark(), 1);
+    // As between the last reference's end and the lock that its drop takes.
+    fixture.assigned.window().live.insert(cursor.run().seq, Weak::new());
+    assert_eq!(fixture.assigned.watermark(), position(1, Some(3)));
+}
+
+#[test]
+fn a_gap_before_the_first_record_is_not_work_done() {
+    let fixture = Fixture::new(10);
+    let mut cursor = fixture.open_one(TestBatch::sparse(10, &[2, 4], None));
+    assert_eq!(fixture.assigned.watermark(), position(10, Some(1)));
+    cursor.next().unwrap().unwrap().ack();
+    assert_eq!(fixture.assigned.watermark(), position(14, Some(3)));
+}
+
+#[test]
 fn a_stale_ack_touches_only_the_orphan() {
     let before = Fixture::new(0);
     let mut cursor = before.open_one(TestBatch::dense(0, 2));
