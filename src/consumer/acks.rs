@@ -56,7 +56,7 @@ pub(crate) struct Assigned {
 ///
 /// Nothing that may hold the last reference to a run is dropped under its lock: a run takes the same lock when it goes.
 struct Window {
-    /// Everything before this is finished.
+    /// Everything before this is finished. Only grows.
     acked: Position,
     /// The number of the run in the first slot.
     first: u64,
@@ -115,7 +115,7 @@ impl Assigned {
 
     /// The position to commit: everything before it is finished.
     ///
-    /// Its offset is that of the first record which is not, or that after the last one which is, where no record lies between the two.
+    /// Never goes back. Its offset is that of the first record which is not, or that after the last one which is, where no record lies between the two.
     pub(crate) fn watermark(&self) -> Position {
         loop {
             let (acked, front) = {
@@ -126,7 +126,7 @@ impl Assigned {
             match run.progress() {
                 // Acked to the end, and still held by somebody.
                 Progress::Finished => self.window().settle(run.seq, Slot::Done(run.next())),
-                Progress::Reached(position) => return position,
+                Progress::Reached(position) => return self.window().reach(position),
                 Progress::Untouched => return acked,
             }
         }
@@ -222,6 +222,14 @@ impl Window {
         }
     }
 
+    /// Notes how far the run at the front is acked: while it is being dropped it cannot be asked, and the watermark must not fall back.
+    fn reach(&mut self, position: Position) -> Position {
+        if position.offset > self.acked.offset {
+            self.acked = position;
+        }
+        self.acked
+    }
+
     fn settle(&mut self, seq: u64, slot: Slot) {
         let Some(at) = seq.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
         let Some(settled) = self.slots.get_mut(at) else { return };
@@ -234,16 +242,18 @@ impl Window {
     }
 
     fn fold(&mut self) {
-        while let Some(slot) = self.slots.front() {
-            match *slot {
+        while let Some(&slot) = self.slots.front() {
+            match slot {
                 Slot::Live => return,
                 Slot::Done(next) => {
-                    self.acked = next;
+                    self.reach(next);
                     self.first += 1;
                     self.slots.pop_front();
                 }
                 Slot::Hole(reached) => {
-                    self.acked = reached.unwrap_or(self.acked);
+                    if let Some(position) = reached {
+                        self.reach(position);
+                    }
                     self.slots = VecDeque::new();
                 }
             }

@@ -101,8 +101,8 @@ impl Record {
 
 /// Records of one partition that are acknowledged together, delivered at least once.
 ///
-/// Iterating lends the records out of the batch, at less than half of what a [`Delivery`] costs each. Dropped without [`ack`](Self::ack),
-/// the whole batch is delivered again after a back-off, with [`attempt`](Self::attempt) one higher.
+/// Iterating lends the records out of the batch, which costs less than a [`Delivery`] for each. Dropped without [`ack`](Self::ack), the
+/// whole batch is delivered again after a back-off, with [`attempt`](Self::attempt) one higher.
 #[must_use = "a batch that is dropped without `ack` is delivered again"]
 pub struct Batch {
     run: Arc<Run>,

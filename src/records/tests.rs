@@ -394,14 +394,19 @@ fn trap_2_a_record_count_of_i32_max_in_a_small_batch_is_refused() {
 
 #[test]
 fn trap_3_a_header_count_of_i32_max_is_refused() {
-    let mut body = vec![0, 0, 0, 1, 1];
-    put_varint(&mut body, i32::MAX.into());
-    let mut payload = Vec::new();
-    put_varint(&mut payload, body.len() as i64);
-    payload.extend(body);
-    let batch = TestBatch { payload: Some(payload), count: Some(1), ..TestBatch::new(5) };
-    assert_eq!(read(chunk(join(std::slice::from_ref(&batch)), 5, &[]), false), [Step::Segment(vec![], 6), Step::Error(5, 6)]);
-    assert_eq!(first_error(chunk(join(&[batch]), 5, &[])), RecordErrorKind::Malformed("headers longer than their record"));
+    for count in [i32::MAX, 1, -1, i32::MIN] {
+        let mut body = vec![0, 0, 0, 1, 1];
+        put_varint(&mut body, count.into());
+        let mut payload = Vec::new();
+        put_varint(&mut payload, body.len() as i64);
+        payload.extend(body);
+        let batch = TestBatch { payload: Some(payload), count: Some(1), ..TestBatch::new(5) };
+        assert_eq!(read(chunk(join(std::slice::from_ref(&batch)), 5, &[]), false), [Step::Segment(vec![], 6), Step::Error(5, 6)]);
+        assert_eq!(
+            first_error(chunk(join(&[batch]), 5, &[])),
+            RecordErrorKind::Malformed("headers that do not fit their record")
+        );
+    }
 }
 
 #[test]
