@@ -29,6 +29,12 @@ async fn members_come_and_go(name: &str) {
     for count in 1..=6 {
         members.push(Member::join(builder(kafka.bootstrap(), &group, &topic).assignors([assignor(name)])).await);
         settled(&members, 4).await;
+        eventually_async("the coordinator agrees", DEADLINE, || {
+            let described = kafka.admin.group(&group).unwrap();
+            described.state == "Stable" && described.members.len() == count
+        })
+        .await;
+        settled(&members, 4).await;
         let sizes: Vec<_> = members.iter().map(|member| member.partitions().len()).collect();
         let idle = sizes.iter().filter(|size| **size == 0).count();
         assert_eq!(idle, usize::saturating_sub(count, 4), "{count} members: {sizes:?}");
