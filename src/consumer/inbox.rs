@@ -68,6 +68,8 @@ struct State {
     tickets: BTreeMap<u64, (TopicPartition, oneshot::Sender<Result<(), CommitError>>)>,
     ticket_count: u64,
     reached: Option<oneshot::Sender<Result<(), ConsumeError>>>,
+    /// While connecting: something answered that is no Kafka.
+    incompatible: bool,
     closers: Vec<oneshot::Sender<Unfinished>>,
     ended: Option<Unfinished>,
     /// Too many records are unacknowledged: nothing more is taken until some are.
@@ -131,6 +133,7 @@ impl Inbox {
                 tickets: BTreeMap::new(),
                 ticket_count: 0,
                 reached: None,
+                incompatible: false,
                 closers: Vec::new(),
                 ended: None,
                 blocked: false,
@@ -309,9 +312,19 @@ impl Inbox {
                     self.listeners.tell(GroupEvent::CommitFailed { why: problem.what.clone() });
                 }
                 state.stalled |= problem.kind == ProblemKind::ProcessingStalled;
-                let error = consume_error(problem);
+                let mut error = consume_error(problem);
                 match state.reached.take() {
-                    Some(reached) => drop(reached.send(Err(error.clone()))),
+                    // Another of the addresses may still lead somewhere.
+                    Some(reached) if error.kind == ConsumeErrorKind::Incompatible && !error.fatal => {
+                        state.incompatible = true;
+                        state.reached = Some(reached);
+                    }
+                    Some(reached) => {
+                        if state.incompatible {
+                            error.kind = ConsumeErrorKind::Incompatible;
+                        }
+                        let _ = reached.send(Err(error.clone()));
+                    }
                     None => state.push_problem(error.clone()),
                 }
                 if error.fatal {
@@ -513,7 +526,13 @@ impl Inbox {
 
     /// At most once: how far records of this assignment may be handed out. When that is not beyond `next`, asks for more (up to `end`)
     /// and waits for the commit's answer. `None`: the partition is not ours any more.
-    pub(crate) fn poll_released(&self, cx: &mut Context<'_>, handle: &PartitionHandle, next: Offset, end: Position) -> Poll<Option<Offset>> {
+    pub(crate) fn poll_released(
+        &self,
+        cx: &mut Context<'_>,
+        handle: &PartitionHandle,
+        next: Offset,
+        end: Position,
+    ) -> Poll<Option<Offset>> {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle) && !lane.revoking) else {

@@ -342,7 +342,11 @@ public final class AdminShell {
             byte[] key = command.has("key") ? bytes(command.get("key") + n) : null;
             byte[] value = command.has("null-values") ? null : bytes(value(topic, partition, n, command.number("size")));
             ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(topic, partition, timestamp, key, value);
-            command.all("header.").forEach((name, header) -> record.headers().add(name, bytes(header)));
+            // Each is "HEADER=VALUE" under its number, for a header's name may come more than once.
+            for (int at = 0; command.get("header." + at, null) != null; at++) {
+                String[] header = command.get("header." + at).split("=", 2);
+                record.headers().add(header[0], bytes(header[1]));
+            }
             sent.add(producer.send(record));
         }
         producer.flush();

@@ -418,11 +418,10 @@ impl Produce<'_> {
     fn command(&self, name: &'static str) -> Command {
         let codec = if self.codec.is_empty() { "none" } else { self.codec };
         let mut command = Command::new(name).at(self.topic, self.partition).with("count", self.count).with("first", self.first);
-        command = command
-            .with("size", self.size)
-            .with("codec", codec)
-            .with_all("header.", self.headers)
-            .with_all("config.", self.configs);
+        command = command.with("size", self.size).with("codec", codec).with_all("config.", self.configs);
+        for (at, (name, value)) in self.headers.iter().enumerate() {
+            command = command.with(&format!("header.{at}"), format!("{name}={value}"));
+        }
         if let Some(key) = self.key {
             command = command.with("key", key);
         }
