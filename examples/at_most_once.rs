@@ -16,7 +16,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut records = builder.connect().await?.at_most_once();
     while let Some(record) = records.next().await {
         let record = record?;
-        println!("{}-{} {}: {} bytes", record.topic(), record.partition(), record.offset(), record.value().map_or(0, <[u8]>::len));
+        println!(
+            "{}-{} {}: {} bytes",
+            record.topic(),
+            record.partition(),
+            record.offset(),
+            record.value().map_or(0, <[u8]>::len)
+        );
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mode = args.next().unwrap_or_else(|| "at-least-once".into());
     // A group of its own each time, so that every run reads everything.
     let group = format!("ottla-count-{}", std::process::id());
-    let consumer = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).offset_reset(OffsetReset::Earliest).connect().await?;
+    let consumer =
+        Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).offset_reset(OffsetReset::Earliest).connect().await?;
 
     let mut meter = Meter::default();
     // In a task, as a program would: on a runtime's main future every wake-up costs more.
@@ -33,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut stream = consumer.at_least_once().batches();
             while meter.records < records {
                 let Some(Ok(batch)) = stream.next_batch().await else { break };
-                let bytes = batch.iter().map(|record| record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)).sum();
+                let bytes =
+                    batch.iter().map(|record| record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)).sum();
                 meter.count(batch.len() as u64, bytes);
                 batch.ack();
             }

@@ -164,7 +164,9 @@ impl Batches {
                         return Poll::Ready(Some(Ok(batch)));
                     }
                 }
-                Some(Ok(Next::Redelivery(Redelivery::Batch { run, batch }))) => return Poll::Ready(Some(Ok(run.redeliver_batch(batch)))),
+                Some(Ok(Next::Redelivery(Redelivery::Batch { run, batch }))) => {
+                    return Poll::Ready(Some(Ok(run.redeliver_batch(batch))));
+                }
                 Some(Ok(Next::Redelivery(Redelivery::Record { .. }))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),

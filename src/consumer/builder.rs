@@ -8,12 +8,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    Consumer, Handle,
-    feed::ReadSettings,
-    inbox::Inbox,
-    member::Member,
-};
+use super::{Consumer, Handle, feed::ReadSettings, inbox::Inbox, member::Member};
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
@@ -382,7 +377,8 @@ impl ConsumerBuilder {
             return invalid("subscribe", "name at least one topic".into());
         }
         if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
-            let why = format!("{topic:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"");
+            let why =
+                format!("{topic:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"");
             return invalid("subscribe", why);
         }
         if self.bootstrap.is_empty() {
@@ -395,7 +391,10 @@ impl ConsumerBuilder {
             return invalid("group_instance_id", "an empty name is none: leave it out".into());
         }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
-            let why = format!("{:?} must be above zero and below session_timeout ({:?}), best a third of it", self.heartbeat_interval, self.session_timeout);
+            let why = format!(
+                "{:?} must be above zero and below session_timeout ({:?}), best a third of it",
+                self.heartbeat_interval, self.session_timeout
+            );
             return invalid("heartbeat_interval", why);
         }
         let timeouts = [
@@ -410,11 +409,16 @@ impl ConsumerBuilder {
             ("reconnect_backoff", self.reconnect_backoff),
             ("retry_backoff", self.retry_backoff),
         ];
-        if let Some((setting, value)) = timeouts.into_iter().find(|(_, value)| value.as_millis() == 0 || i32::try_from(value.as_millis()).is_err()) {
+        if let Some((setting, value)) =
+            timeouts.into_iter().find(|(_, value)| value.as_millis() == 0 || i32::try_from(value.as_millis()).is_err())
+        {
             return invalid(setting, format!("{value:?} must be at least 1 ms and at most {} ms", i32::MAX));
         }
         if self.request_timeout <= self.fetch_max_wait {
-            return invalid("request_timeout", format!("{:?} must be above fetch_max_wait ({:?})", self.request_timeout, self.fetch_max_wait));
+            return invalid(
+                "request_timeout",
+                format!("{:?} must be above fetch_max_wait ({:?})", self.request_timeout, self.fetch_max_wait),
+            );
         }
         for (setting, bytes) in [
             ("partition_fetch_bytes_max", self.partition_fetch_bytes_max),
@@ -441,7 +445,8 @@ impl ConsumerBuilder {
             Isolation::ReadUncommitted => wire::Isolation::ReadUncommitted,
         };
         let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-        let (retry_backoff, retry_backoff_max, request_timeout) = (self.retry_backoff, self.retry_backoff_max, self.request_timeout);
+        let (retry_backoff, retry_backoff_max, request_timeout) =
+            (self.retry_backoff, self.retry_backoff_max, self.request_timeout);
         Config {
             cluster: ClusterConfig {
                 bootstrap,
@@ -528,7 +533,10 @@ fn is_topic_name(name: &str) -> bool {
 }
 
 fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
-    let invalid = |why: &str| BuildError::InvalidSetting { setting: "builder(bootstrap)", why: format!("{addr:?} {why}: write \"host:port\"") };
+    let invalid = |why: &str| BuildError::InvalidSetting {
+        setting: "builder(bootstrap)",
+        why: format!("{addr:?} {why}: write \"host:port\""),
+    };
     let (host, port) = addr.trim().rsplit_once(':').ok_or_else(|| invalid("has no port"))?;
     if host.contains("://") {
         return Err(invalid("is a URL"));

@@ -513,7 +513,13 @@ impl Inbox {
 
     /// At most once: how far records of this assignment may be handed out. When that is not beyond `next`, asks for more (up to `end`)
     /// and waits for the commit's answer. `None`: the partition is not ours any more.
-    pub(crate) fn poll_released(&self, cx: &mut Context<'_>, handle: &PartitionHandle, next: Offset, end: Position) -> Poll<Option<Offset>> {
+    pub(crate) fn poll_released(
+        &self,
+        cx: &mut Context<'_>,
+        handle: &PartitionHandle,
+        next: Offset,
+        end: Position,
+    ) -> Poll<Option<Offset>> {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle) && !lane.revoking) else {

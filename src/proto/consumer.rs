@@ -293,7 +293,8 @@ impl Consumer {
         next = earliest(next, self.positions.poll_timeout());
         next = earliest(next, self.fetcher.poll_timeout());
         if let Some(release) = &self.release {
-            let until = if release.flushing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
+            let until =
+                if release.flushing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
             next = earliest(next, Some(until));
         }
         if let Some(closing) = &self.closing {
@@ -506,12 +507,8 @@ impl Consumer {
         // The commit needs some of the time that is left, however little that is.
         let left = deadline.saturating_duration_since(now);
         let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
-        self.release = Some(Release {
-            drain_until,
-            in_work: self.owned.keys().cloned().collect(),
-            flushing: false,
-            commit_until: deadline,
-        });
+        self.release =
+            Some(Release { drain_until, in_work: self.owned.keys().cloned().collect(), flushing: false, commit_until: deadline });
         self.events.push_back(Event::Revoking(self.handles()));
         self.events.push_back(Event::ReadProgress);
     }

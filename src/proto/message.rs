@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{BrokerAddr, ConnId, Deadline, Disconnect, PartitionHandle, Problem, offsets::{CommitFailure, ResetPolicy}};
+use super::{
+    BrokerAddr, ConnId, Deadline, Disconnect, PartitionHandle, Problem,
+    offsets::{CommitFailure, ResetPolicy},
+};
 use crate::{
     model::{Offset, Position, TopicPartition},
     records::Chunk,

@@ -26,7 +26,8 @@ async fn every_codec_of_the_java_producer_is_read() {
     for (at, codec) in codecs.into_iter().enumerate() {
         for size in [10, 1000] {
             let first = at as u64 * 1000 + size;
-            let records = Produce { topic: &topic, codec, count: 200, first, size: size as usize, key: Some("key-"), ..Produce::default() };
+            let records =
+                Produce { topic: &topic, codec, count: 200, first, size: size as usize, key: Some("key-"), ..Produce::default() };
             kafka.admin.produce(&records).unwrap();
         }
     }
@@ -51,7 +52,14 @@ async fn headers_nulls_and_timestamps_are_as_they_were_written() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("shapes", 1), kafka.group("shapes"));
     let headers = [("same", "1"), ("other", ""), ("same", "2")];
-    let told = Produce { topic: &topic, count: 1, key: Some("k"), headers: &headers, timestamp_ms: Some(1_600_000_000_123), ..Produce::default() };
+    let told = Produce {
+        topic: &topic,
+        count: 1,
+        key: Some("k"),
+        headers: &headers,
+        timestamp_ms: Some(1_600_000_000_123),
+        ..Produce::default()
+    };
     kafka.admin.produce(&told).unwrap();
     kafka.admin.produce(&Produce { topic: &topic, count: 1, first: 1, null_values: true, ..Produce::default() }).unwrap();
     kafka.admin.alter_config("topic", &topic, &[("message.timestamp.type", "LogAppendTime")]).unwrap();
@@ -65,7 +73,8 @@ async fn headers_nulls_and_timestamps_are_as_they_were_written() {
     let mut records = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().at_least_once();
     let read = read(&mut records, 8).await;
     let found: Vec<_> = read[0].headers().map(|header| (header.key().to_vec(), header.value().map(<[u8]>::to_vec))).collect();
-    let expected: Vec<_> = headers.iter().map(|(key, value)| (key.as_bytes().to_vec(), Some(value.as_bytes().to_vec()))).collect();
+    let expected: Vec<_> =
+        headers.iter().map(|(key, value)| (key.as_bytes().to_vec(), Some(value.as_bytes().to_vec()))).collect();
     assert_eq!(found, expected, "in order, duplicates kept");
     assert_eq!((read[0].timestamp(), read[0].leader_epoch()), (1_600_000_000_123, Some(0)));
     assert_eq!((read[1].key(), read[1].value(), read[1].headers().count()), (None, None, 0));
@@ -81,7 +90,9 @@ async fn aborted_transactions_are_never_seen_and_the_lag_reaches_zero() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("transactions", 1), kafka.group("transactions"));
     let records = |count| Produce { topic: &topic, count, ..Produce::default() };
-    let produce = |id: &str, count, outcome, join| kafka.admin.produce_in_transaction(&format!("{topic}-{id}"), &records(count), outcome, join).unwrap();
+    let produce = |id: &str, count, outcome, join| {
+        kafka.admin.produce_in_transaction(&format!("{topic}-{id}"), &records(count), outcome, join).unwrap()
+    };
     produce("a", 10, Outcome::Open, false); // 0 to 9
     produce("b", 10, Outcome::Abort, false); // 10 to 19, marker 20
     produce("a", 5, Outcome::Commit, true); // 21 to 25, marker 26
@@ -96,8 +107,10 @@ async fn aborted_transactions_are_never_seen_and_the_lag_reaches_zero() {
     read_committed.into_iter().for_each(Delivery::ack);
     assert!(tokio::time::timeout(Duration::from_millis(700), committed.next()).await.is_err());
     // The log ends with an aborted transaction and its marker: the commit steps over what holds no records.
-    eventually_async("no lag is left", DEADLINE, || kafka.admin.committed(&group).unwrap().into_values().all(|lag| (lag.offset, lag.lag) == (54, 0)))
-        .await;
+    eventually_async("no lag is left", DEADLINE, || {
+        kafka.admin.committed(&group).unwrap().into_values().all(|lag| (lag.offset, lag.lag) == (54, 0))
+    })
+    .await;
     committed.close(DEADLINE).await.unwrap();
 
     let group = kafka.group("uncommitted");
@@ -105,7 +118,10 @@ async fn aborted_transactions_are_never_seen_and_the_lag_reaches_zero() {
     let mut uncommitted = builder.connect().await.unwrap().at_least_once();
     let all = read(&mut uncommitted, 50).await;
     let markers = [20, 26, 42, 53];
-    assert_eq!(all.iter().map(Delivery::offset).collect::<Vec<_>>(), (0..54).filter(|at| !markers.contains(at)).collect::<Vec<_>>());
+    assert_eq!(
+        all.iter().map(Delivery::offset).collect::<Vec<_>>(),
+        (0..54).filter(|at| !markers.contains(at)).collect::<Vec<_>>()
+    );
     all.into_iter().for_each(Delivery::ack);
     uncommitted.close(DEADLINE).await.unwrap();
 }
@@ -138,7 +154,17 @@ async fn a_compacted_topic_with_holes_is_read_to_its_end() {
     kafka.admin.alter_config("topic", &topic, &configs).unwrap();
     for round in 0..5u64 {
         // The same fifty keys again and again; only the last of each stays.
-        kafka.admin.produce(&Produce { topic: &topic, count: 50, first: 0, key: Some("k"), size: 10 + round as usize, ..Produce::default() }).unwrap();
+        kafka
+            .admin
+            .produce(&Produce {
+                topic: &topic,
+                count: 50,
+                first: 0,
+                key: Some("k"),
+                size: 10 + round as usize,
+                ..Produce::default()
+            })
+            .unwrap();
     }
     let end = kafka.end_offset(&topic, 0);
     let mut gone = BTreeMap::new();
@@ -146,7 +172,10 @@ async fn a_compacted_topic_with_holes_is_read_to_its_end() {
         // One more record rolls the segment.
         kafka.admin.produce(&Produce { topic: &topic, count: 1, first: 1, key: Some("roll"), ..Produce::default() }).unwrap();
         std::thread::sleep(Duration::from_millis(300));
-        let member = kafka.admin.join(&format!("{topic}-{}", gone.len()), &format!("{group}-{}", gone.len()), &[&topic], "range", &[]).unwrap();
+        let member = kafka
+            .admin
+            .join(&format!("{topic}-{}", gone.len()), &format!("{group}-{}", gone.len()), &[&topic], "range", &[])
+            .unwrap();
         let last = kafka.end_offset(&topic, 0) - 1;
         let done = || member.status().unwrap().seen.values().any(|seen| seen.0.last().is_some_and(|run| *run.end() == last));
         kafka_harness::eventually(DEADLINE, done);
@@ -165,8 +194,10 @@ async fn a_compacted_topic_with_holes_is_read_to_its_end() {
         delivery.ack();
     }
     assert!((offsets.len() as i64) < last - 100, "there are holes");
-    eventually_async("no lag is left", DEADLINE, || kafka.admin.committed(&group).unwrap().into_values().all(|lag| (lag.offset, lag.lag) == (last, 0)))
-        .await;
+    eventually_async("no lag is left", DEADLINE, || {
+        kafka.admin.committed(&group).unwrap().into_values().all(|lag| (lag.offset, lag.lag) == (last, 0))
+    })
+    .await;
     eventually_async("Java has seen the same", DEADLINE, || {
         java.status().unwrap().seen.into_values().flat_map(|seen| seen.0).flatten().eq(offsets.iter().copied())
     })

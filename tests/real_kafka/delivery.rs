@@ -61,7 +61,8 @@ async fn a_hole_holds_the_commit_back_until_it_is_filled() {
         let delivery = records.next().await.unwrap().unwrap();
         if delivery.offset() == 40 { held = Some(delivery) } else { delivery.ack() }
     }
-    eventually_async("what is below the hole is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([40])).await;
+    eventually_async("what is below the hole is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([40]))
+        .await;
     let lag = records.handle().lag();
     assert_eq!((lag[0].unacked, lag[0].oldest_unacked, lag[0].end), (1, Some(40), Some(100)));
     held.unwrap().ack();
@@ -404,6 +405,7 @@ async fn dropping_the_stream_commits_and_leaves_in_the_background() {
         records.next().await.unwrap().unwrap().ack();
     }
     drop(records);
-    eventually_async("what was acknowledged is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([7])).await;
+    eventually_async("what was acknowledged is committed", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([7]))
+        .await;
     eventually_async("the member has left", DEADLINE, || kafka.admin.group(&group).unwrap().state == "Empty").await;
 }

@@ -29,7 +29,11 @@ async fn coordinator_and_leaders_are_killed_and_nothing_is_lost() {
         kafka.produce(&topic, 6, 20);
         produced += 20;
         // The coordinator leads partitions, too.
-        if round == 2 { kafka.cluster().stop_broker(coordinator as usize).unwrap() } else { kafka.cluster().kill_broker(coordinator as usize).unwrap() }
+        if round == 2 {
+            kafka.cluster().stop_broker(coordinator as usize).unwrap()
+        } else {
+            kafka.cluster().kill_broker(coordinator as usize).unwrap()
+        }
         kafka.produce(&topic, 6, 20);
         produced += 20;
         eventually_async("all is read", DEADLINE, || {
@@ -68,7 +72,13 @@ async fn a_halted_leader_holds_up_only_its_own_partitions() {
     let halted = leaders.values().map(|one| one.leader).find(|leader| *leader != coordinator).unwrap();
     kafka.cluster().pause_broker(halted as usize).unwrap();
     for (partition, _) in leaders.iter().filter(|(_, one)| one.leader != halted) {
-        let records = kafka_harness::Produce { topic: &topic, partition: *partition, count: 5, configs: &[("acks", "1")], ..Default::default() };
+        let records = kafka_harness::Produce {
+            topic: &topic,
+            partition: *partition,
+            count: 5,
+            configs: &[("acks", "1")],
+            ..Default::default()
+        };
         kafka.admin.produce(&records).unwrap();
     }
     let others = leaders.values().filter(|one| one.leader != halted).count();

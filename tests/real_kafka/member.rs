@@ -124,7 +124,8 @@ impl Process {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&lines);
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| told.lock().unwrap().push(line)));
+        let reader =
+            std::thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| told.lock().unwrap().push(line)));
         Self { child, reader: Some(reader), lines }
     }
 
@@ -150,7 +151,8 @@ impl Drop for Process {
 
 /// The numbers behind `word` in each line that begins with it.
 pub fn parse(lines: &[String], word: &str) -> Vec<Vec<i64>> {
-    let numbers = |line: &String| line.strip_prefix(word).map(|rest| rest.split_whitespace().map(|n| n.parse().unwrap()).collect());
+    let numbers =
+        |line: &String| line.strip_prefix(word).map(|rest| rest.split_whitespace().map(|n| n.parse().unwrap()).collect());
     lines.iter().filter_map(numbers).collect()
 }
 

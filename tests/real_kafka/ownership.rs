@@ -10,7 +10,7 @@ use std::{
 };
 
 use kafka_harness::Librdkafka;
-use ottla::{Assignor, Consumer, ConsumeErrorKind, GroupEvent, Range, RoundRobin};
+use ottla::{Assignor, ConsumeErrorKind, Consumer, GroupEvent, Range, RoundRobin};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -278,7 +278,8 @@ async fn dropping_next_at_any_point_loses_nothing() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("cancel", 2), kafka.group("cancel"));
     kafka.produce(&topic, 2, 500);
-    let mut records = Consumer::builder(group, kafka.bootstrap().split(',')).subscribe([topic]).connect().await.unwrap().at_least_once();
+    let mut records =
+        Consumer::builder(group, kafka.bootstrap().split(',')).subscribe([topic]).connect().await.unwrap().at_least_once();
     let mut seen = Vec::new();
     let mut patience_us = 0;
     while seen.len() < 1000 {

@@ -137,7 +137,10 @@ pub async fn eventually_async(what: &str, deadline: Duration, mut condition: imp
 fn is_wanted() -> bool {
     let is_wanted = env::var_os("OTTLA_REAL_KAFKA").is_some();
     if env::var_os("OTTLA_TRACE").is_some() {
-        let _ = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).with_writer(std::io::stderr).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_writer(std::io::stderr)
+            .try_init();
     }
     if !is_wanted {
         eprintln!("needs a broker: run cargo xtask test");

@@ -41,7 +41,8 @@ async fn a_topic_created_after_the_subscription_is_said_to_be_missing_and_then_r
     let topic = format!("{other}-late");
     let settings = Consumer::builder(group.as_str(), kafka.bootstrap().split(',')).subscribe([topic.as_str(), other.as_str()]);
     let mut records = settings.connect().await.unwrap().at_least_once();
-    let error = tokio::time::timeout(Duration::from_secs(5), records.next()).await.expect("said within 5 s").unwrap().unwrap_err();
+    let error =
+        tokio::time::timeout(Duration::from_secs(5), records.next()).await.expect("said within 5 s").unwrap().unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::UnknownTopic);
     assert!(error.to_string().contains(&topic) && !error.is_fatal(), "{error}");
     assert!(tokio::time::timeout(Duration::from_secs(3), records.next()).await.is_err(), "said once");
