@@ -2,6 +2,8 @@
 //!
 //! `KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cargo run --release --example count -- TOPIC RECORDS [at-least-once|batches|at-most-once]`
 
+#![allow(clippy::disallowed_methods, reason = "an example that measures time")]
+
 use std::time::Instant;
 
 use ottla::{Consumer, OffsetReset};

@@ -36,7 +36,7 @@ pub(crate) enum Notice {
     /// A batch was dropped unacked: likewise.
     DroppedBatch { run: Arc<Run>, redelivery: RawBatch, attempt: u32, after: Option<Duration> },
     /// Nobody holds a certain run any more, and the partition is fenced, or the run was not finished: look at the watermark again.
-    Released { handle: PartitionHandle },
+    Released,
 }
 
 /// Takes notices: called from whatever thread drops something, so it must not block.
@@ -192,7 +192,7 @@ impl Assigned {
         }
         // Whoever fences and then counts the live runs either does not count this one, or is told here.
         if self.is_fenced() || matches!(slot, Slot::Hole(_)) {
-            (self.notify)(Notice::Released { handle: self.handle.clone() });
+            (self.notify)(Notice::Released);
         }
     }
 

@@ -50,6 +50,7 @@ impl AtLeastOnce {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Delivery, ConsumeError>>> + Send {
         std::future::poll_fn(|cx| self.poll_delivery(cx))
     }
@@ -57,12 +58,12 @@ impl AtLeastOnce {
     #[inline]
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ConsumeError>>> {
         loop {
-            if let Some(cursor) = &mut self.cursor {
-                if !cursor.run().assigned().is_fenced() && !self.feed.inbox().is_urgent() {
-                    if let Some(Ok(delivery)) = cursor.next() {
-                        return Poll::Ready(Some(Ok(delivery)));
-                    }
-                }
+            if let Some(cursor) = &mut self.cursor
+                && !cursor.run().assigned().is_fenced()
+                && !self.feed.inbox().is_urgent()
+                && let Some(Ok(delivery)) = cursor.next()
+            {
+                return Poll::Ready(Some(Ok(delivery)));
             }
             match ready!(self.poll_more(cx)) {
                 Some(Ok(None)) => {}

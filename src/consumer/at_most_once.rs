@@ -51,6 +51,7 @@ impl AtMostOnce {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Record, ConsumeError>>> + Send {
         std::future::poll_fn(|cx| self.poll_record(cx))
     }

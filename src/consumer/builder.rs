@@ -19,7 +19,6 @@ use crate::{
         consumer::{Config, Consumer as Core},
         fetch::FetchConfig,
         group::GroupConfig,
-        message::Command,
         offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
     },
     wire,
@@ -330,7 +329,8 @@ impl ConsumerBuilder {
         let (commands, receiver) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::new(commands, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
         let reached = inbox.reached();
-        let core = Core::new(Instant::now(), self.core_config(bootstrap));
+        let (now, wall_clock) = clocks();
+        let core = Core::new(now, self.core_config(bootstrap, now, wall_clock));
         let events = Arc::clone(&inbox);
         let net = NetConfig {
             connect_timeout: self.connect_timeout,
@@ -434,7 +434,7 @@ impl ConsumerBuilder {
         self.bootstrap.iter().map(|addr| parse_addr(addr)).collect()
     }
 
-    fn core_config(&self, bootstrap: Vec<BrokerAddr>) -> Config {
+    fn core_config(&self, bootstrap: Vec<BrokerAddr>, now: Instant, wall_clock: SystemTime) -> Config {
         // The core itself has no source of chance: what jitter it needs grows from this.
         let seed = RandomState::new().hash_one(std::process::id());
         let group: Arc<str> = self.group_id.as_str().into();
@@ -510,10 +510,18 @@ impl ConsumerBuilder {
             processing_timeout: self.processing_timeout,
             redelivery_backoff: self.redelivery_backoff,
             redelivery_backoff_max: self.redelivery_backoff_max,
-            started_at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
-            started_at: Instant::now(),
+            started_at_ms: wall_clock.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+            started_at: now,
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the core has no clock: it is told when it began, and by the driver what time it is"
+)]
+fn clocks() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
 }
 
 /// Says what a delivery mode does about a missing offset when the user did not.

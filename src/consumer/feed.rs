@@ -51,20 +51,16 @@ impl Feed {
         &self.inbox
     }
 
-    pub(crate) fn settings(&self) -> ReadSettings {
-        self.settings
-    }
-
     /// Gives the next run of records. Nothing is lost when the caller stops polling: a chunk leaves the inbox only in the step that
     /// stores it here.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Next, ConsumeError>>> {
         // Once per run, not per record: a stream that always has something must still let other tasks run.
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
         loop {
-            if let Some((assigned, _)) = &self.open {
-                if assigned.is_fenced() {
-                    self.open = None;
-                }
+            if let Some((assigned, _)) = &self.open
+                && assigned.is_fenced()
+            {
+                self.open = None;
             }
             if let Some(urgent) = self.take_urgent() {
                 coop.made_progress();

@@ -96,6 +96,9 @@ pub(crate) struct Lane {
     claim: Arc<()>,
 }
 
+/// A partition that is to have a stream of its own, and what that stream holds while it lives.
+pub(crate) type Claim = (PartitionHandle, Arc<()>);
+
 /// A record, or a batch, that was dropped without an ack and is to be handed out again.
 pub(crate) enum Redelivery {
     Record { run: Arc<Run>, record: RawRecord },
@@ -340,7 +343,7 @@ impl Inbox {
         let (dropped, commands) = (Arc::clone(&self.dropped), self.commands.clone());
         let notify = move |notice: Notice| {
             // Manual mode knows no acks, so there is nothing to give back.
-            if manual && !matches!(notice, Notice::Released { .. }) {
+            if manual && !matches!(notice, Notice::Released) {
                 return;
             }
             let command = match notice {
@@ -354,7 +357,7 @@ impl Inbox {
                     let token = dropped.put(Redelivery::Batch { run, batch: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
-                Notice::Released { .. } => Command::Nudge,
+                Notice::Released => Command::Nudge,
             };
             let _ = commands.send(command);
         };
@@ -504,7 +507,7 @@ impl Inbox {
     }
 
     /// The next partition that has no stream of its own yet.
-    pub(crate) fn poll_claim(&self, cx: &mut Context<'_>) -> Poll<Option<Result<(PartitionHandle, Arc<()>), ConsumeError>>> {
+    pub(crate) fn poll_claim(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Claim, ConsumeError>>> {
         let mut state = self.lock();
         let state = &mut *state;
         self.resume(state);

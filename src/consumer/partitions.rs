@@ -45,6 +45,7 @@ impl Partitions {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<PartitionStream, ConsumeError>>> + Send {
         std::future::poll_fn(|cx| self.poll_partition(cx))
     }
@@ -130,6 +131,7 @@ impl PartitionStream {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
+    #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send {
         std::future::poll_fn(|cx| self.poll_delivery(cx))
     }
@@ -137,12 +139,12 @@ impl PartitionStream {
     #[inline]
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
-            if let Some(cursor) = &mut self.cursor {
-                if !cursor.run().assigned().is_fenced() && !self.feed.inbox().is_urgent() {
-                    if let Some(Ok(delivery)) = cursor.next() {
-                        return Poll::Ready(Some(delivery));
-                    }
-                }
+            if let Some(cursor) = &mut self.cursor
+                && !cursor.run().assigned().is_fenced()
+                && !self.feed.inbox().is_urgent()
+                && let Some(Ok(delivery)) = cursor.next()
+            {
+                return Poll::Ready(Some(delivery));
             }
             match ready!(self.poll_more(cx)) {
                 Some(None) => {}

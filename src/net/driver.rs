@@ -18,7 +18,7 @@ use super::{
     pool::Pool,
 };
 use crate::proto::{
-    BrokerAddr, ConnId, Disconnect, consumer,
+    BrokerAddr, ConnId, consumer,
     message::{Command, Event, Input, Output},
 };
 

@@ -404,10 +404,10 @@ impl Consumer {
                 continue;
             }
             self.committer.handle_finished(now, &handle, finished);
-            if let Some(release) = &mut self.release {
-                if !in_work {
-                    release.in_work.remove(&handle.partition);
-                }
+            if let Some(release) = &mut self.release
+                && !in_work
+            {
+                release.in_work.remove(&handle.partition);
             }
         }
     }
@@ -514,11 +514,11 @@ impl Consumer {
     }
 
     fn drive_release(&mut self, now: Instant) -> bool {
-        if let Some(closing) = &self.closing {
-            if closing.deadline <= now {
-                self.finish_close();
-                return true;
-            }
+        if let Some(closing) = &self.closing
+            && closing.deadline <= now
+        {
+            self.finish_close();
+            return true;
         }
         let Some(release) = &mut self.release else { return false };
         if !release.flushing {
@@ -542,10 +542,10 @@ impl Consumer {
         }
         self.release = None;
         let handles = self.handles();
-        if let Some(closing) = &mut self.closing {
-            if !settled {
-                closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
-            }
+        if let Some(closing) = &mut self.closing
+            && !settled
+        {
+            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
         }
         for handle in &handles {
             self.forget(handle);
@@ -670,11 +670,11 @@ impl Consumer {
             }
             GroupEvent::Lost { why } => {
                 self.lose_all(now, why);
-                if let Some(closing) = &mut self.closing {
-                    if !closing.leaving {
-                        closing.leaving = true;
-                        self.group.handle_leave(now, "the consumer is closing".into());
-                    }
+                if let Some(closing) = &mut self.closing
+                    && !closing.leaving
+                {
+                    closing.leaving = true;
+                    self.group.handle_leave(now, "the consumer is closing".into());
                 }
             }
             GroupEvent::Assigned { generation, member_id, partitions, .. } => {

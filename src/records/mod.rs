@@ -16,7 +16,7 @@ mod headers;
 mod record;
 mod varint;
 
-pub(crate) use batch::{BatchError, BatchHead, Indexed, index};
+pub(crate) use batch::{BatchError, BatchHead, index};
 pub(crate) use chunk::{Chunk, ChunkReader, RecordError, RecordErrorKind};
 pub(crate) use compress::{Codecs, DecompressError};
 pub use headers::Headers;

@@ -8,6 +8,7 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameInfo};
 use proptest::prelude::*;
 
 use super::{
+    batch::Indexed,
     compress::{Codec, tests as compressors},
     encode::{TestBatch, TestRecord, put_varint},
     *,

@@ -15,7 +15,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use consumer_protocol::{BlobError, PROTOCOL_TYPE, Subscription, decode_assignment, encode_assignment};
+pub(crate) use consumer_protocol::{PROTOCOL_TYPE, Subscription, decode_assignment, encode_assignment};
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
@@ -32,6 +32,7 @@ use std::fmt;
 /// The requests that a consumer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
+#[expect(clippy::enum_variant_names, reason = "ApiVersions is the protocol's own name")]
 pub(crate) enum Api {
     Fetch = 1,
     ListOffsets = 2,

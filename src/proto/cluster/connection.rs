@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::{ClusterOutput, Outbox};
 use crate::{
-    proto::{BrokerAddr, CallError, ConnId, Deadline, Owner, Target, earliest},
+    proto::{BrokerAddr, CallError, ConnId, Deadline, Owner, earliest},
     wire::{self, Api, ApiRange, EncodeError, ErrorCode, Malformed, Request, Response},
 };
 
@@ -53,7 +53,6 @@ impl Codec {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) owner: Owner,
-    pub(super) to: Target,
     pub(super) request: Request,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,

@@ -134,11 +134,6 @@ impl Cluster {
         self.metadata.view()
     }
 
-    /// The group's coordinator, while a connection to it stands.
-    pub(crate) fn coordinator(&self) -> Option<BrokerId> {
-        self.coordinator.known()
-    }
-
     /// Names a broker, for the text of an error.
     pub(crate) fn broker_name(&self, id: BrokerId) -> String {
         match self.router.addr(id) {

@@ -125,7 +125,7 @@ impl Router {
 
     pub(super) fn ask(&mut self, now: Instant, ask: Ask, out: &mut Outbox) {
         let Ask { owner, to, request, timeout } = ask;
-        let call = Call { owner, to, request, timeout, deadline: now + timeout };
+        let call = Call { owner, request, timeout, deadline: now + timeout };
         match to {
             Target::Any if self.anywhere.len() < CALLS_MAX => {
                 if !self.is_reached() {

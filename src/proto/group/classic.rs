@@ -236,11 +236,6 @@ impl Classic {
         }
     }
 
-    /// A rebalance is asked for. Where one is under way already, that is it.
-    pub(crate) fn handle_rejoin(&mut self, now: Instant, reason: String) {
-        self.rebalance(now, reason);
-    }
-
     /// Leaves the group for good; everything owned has been released before. `Left` follows within seconds, whatever happens.
     pub(crate) fn handle_leave(&mut self, now: Instant, reason: String) {
         self.owned = false;
@@ -276,10 +271,6 @@ impl Classic {
 
     pub(crate) fn membership(&self) -> &Membership {
         &self.membership
-    }
-
-    pub(crate) fn instance_id(&self) -> Option<&Arc<str>> {
-        self.config.instance_id.as_ref()
     }
 
     pub(crate) fn group(&self) -> &Arc<str> {

@@ -261,15 +261,6 @@ impl Committer {
         self.in_flight.is_none() && self.entries.values().all(is_settled)
     }
 
-    pub(crate) fn is_in_flight(&self) -> bool {
-        self.in_flight.is_some()
-    }
-
-    /// What the coordinator is known to have stored.
-    pub(crate) fn committed(&self, handle: &PartitionHandle) -> Option<Position> {
-        self.entries.get(&handle.partition).filter(|e| e.handle == *handle)?.committed
-    }
-
     /// Whether the aggregate shall now say how far each partition is finished. True once per interval while something is assigned.
     pub(crate) fn wants_progress(&mut self, now: Instant) -> bool {
         self.tick(now);

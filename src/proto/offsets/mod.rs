@@ -9,4 +9,4 @@ mod errors;
 mod positions;
 
 pub(crate) use committer::{CommitEvent, CommitFailure, Committer, CommitterConfig};
-pub(crate) use positions::{PositionEvent, Positions, PositionsConfig, ResetPolicy, Truncation};
+pub(crate) use positions::{PositionEvent, Positions, PositionsConfig, ResetPolicy};

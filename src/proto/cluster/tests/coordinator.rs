@@ -36,7 +36,7 @@ fn it_is_found_once_however_often_it_is_wanted() {
     world.with(|cluster, now| cluster.want_coordinator(now));
     world.run(secs(100));
     assert_eq!(world.coordinator_events(), [&ClusterEvent::CoordinatorKnown(BrokerId(1))]);
-    assert_eq!((world.cluster.coordinator(), searches(&world)), (Some(BrokerId(1)), 1));
+    assert_eq!((world.coordinator(), searches(&world)), (Some(BrokerId(1)), 1));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn when_it_moves_its_calls_are_answered_and_the_next_one_is_found() {
     world.coordinator = Ok(3);
     world.with(|cluster, now| cluster.coordinator_lost(now, "it says NOT_COORDINATOR"));
     assert_eq!(world.answer_to(Owner::Group(1)), &Err(CallError::Lost("b1:9092: it says NOT_COORDINATOR".to_owned())));
-    assert_eq!(world.cluster.coordinator(), None);
+    assert_eq!(world.coordinator(), None);
     world.with(|cluster, now| cluster.coordinator_lost(now, "told twice"));
     world.run(ms(20));
     let why = "it says NOT_COORDINATOR".to_owned();
@@ -91,7 +91,7 @@ fn when_its_connection_ends_it_is_looked_for_at_once() {
 fn a_coordinator_that_denies_it_for_minutes_is_not_asked_in_a_loop() {
     let mut world = found();
     for _ in 0..600 * 100 {
-        if world.cluster.coordinator().is_some() {
+        if world.coordinator().is_some() {
             world.with(|cluster, now| cluster.coordinator_lost(now, "it says NOT_COORDINATOR"));
         }
         world.run(ms(10));
@@ -110,7 +110,7 @@ fn one_that_is_dead_but_still_named_is_tried_with_a_back_off_told_of_and_found_w
         assert!(world.problems()[0].1.what.contains("broker 1"), "{mode:?}: {}", world.problems()[0].1.what);
         world.coordinator = Ok(3);
         world.run(ms(4500));
-        assert_eq!(world.cluster.coordinator(), Some(BrokerId(3)), "{mode:?}");
+        assert_eq!(world.coordinator(), Some(BrokerId(3)), "{mode:?}");
     }
 }
 
@@ -120,10 +120,10 @@ fn while_its_connection_hangs_it_is_asked_whether_it_is_still_the_one() {
     world.sim("b1").mode = Mode::Silent;
     world.with(|cluster, now| cluster.want_coordinator(now));
     world.run(secs(2));
-    assert_eq!((world.open_to("b1"), world.cluster.coordinator()), (1, None));
+    assert_eq!((world.open_to("b1"), world.coordinator()), (1, None));
     world.coordinator = Ok(3);
     world.run(ms(1100));
-    assert_eq!((world.open_to("b1"), world.cluster.coordinator()), (0, Some(BrokerId(3))));
+    assert_eq!((world.open_to("b1"), world.coordinator()), (0, Some(BrokerId(3))));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn one_that_is_not_available_yet_is_asked_for_at_several_brokers_with_a_back_off
     assert!(world.problems()[0].1.what.contains("COORDINATOR_NOT_AVAILABLE"));
     world.coordinator = Ok(2);
     world.run(ms(1300));
-    assert_eq!(world.cluster.coordinator(), Some(BrokerId(2)));
+    assert_eq!(world.coordinator(), Some(BrokerId(2)));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_group_that_may_not_be_used_is_told_once_a_minute_and_asked_about_every_few_
     assert!((12..=25).contains(&searches(&world)), "{}", searches(&world));
     world.coordinator = Ok(1);
     world.run(secs(5));
-    assert_eq!(world.cluster.coordinator(), Some(BrokerId(1)));
+    assert_eq!(world.coordinator(), Some(BrokerId(1)));
 }
 
 #[test]

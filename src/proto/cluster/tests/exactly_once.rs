@@ -129,12 +129,12 @@ fn check(steps: Vec<Step>, seed: u64) {
     world.topics.insert("t".into(), topic("t", Some(1), &[(3, 10)]));
     world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
     world.run(secs(45));
-    if world.cluster.coordinator() != Some(BrokerId(2)) {
+    if world.coordinator() != Some(BrokerId(2)) {
         world.with(|cluster, now| cluster.coordinator_lost(now, "it says NOT_COORDINATOR"));
         world.run(secs(3));
     }
     assert!(world.answers.len() == asked.len(), "{} answers to {} requests", world.answers.len(), asked.len());
-    assert_eq!(world.cluster.coordinator(), Some(BrokerId(2)));
+    assert_eq!(world.coordinator(), Some(BrokerId(2)));
     assert_eq!(world.partition("t", 0).leader, Some(BrokerId(3)));
     assert_eq!(world.cluster.broker_name(BrokerId(1)), format!("broker 1 ({})", addr("b1")));
 }

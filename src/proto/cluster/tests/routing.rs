@@ -273,7 +273,7 @@ fn an_unreachable_cluster_costs_little_and_is_found_again_within_seconds() {
         }
         // What hangs must time out first.
         world.run(secs(if matches!(mode, Mode::Silent | Mode::BlackHole) { 12 } else { 3 }));
-        assert_eq!(world.cluster.coordinator(), Some(BrokerId(1)), "{mode:?}");
+        assert_eq!(world.coordinator(), Some(BrokerId(1)), "{mode:?}");
     }
 }
 

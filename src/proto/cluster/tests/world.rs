@@ -243,6 +243,11 @@ impl World {
         }
     }
 
+    /// Which broker the client takes for the group's coordinator, while a connection to it stands.
+    pub(super) fn coordinator(&self) -> Option<BrokerId> {
+        self.cluster.coordinator.known()
+    }
+
     pub(super) fn ask(&mut self, owner: Owner, to: Target, request: Request, timeout: Duration) {
         self.cluster.handle_ask(self.now, Ask { owner, to, request, timeout });
         self.drain();

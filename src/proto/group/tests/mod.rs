@@ -95,7 +95,7 @@ impl Rig {
     /// Was told of a rebalance, and is to release `t-0`.
     fn releasing(config: GroupConfig) -> Self {
         let mut rig = Self::stable(config);
-        rig.machine.handle_rejoin(rig.now, "test".to_owned());
+        rig.machine.rebalance(rig.now, "test".to_owned());
         rig.drain();
         assert_eq!(rig.told(), ["rejoining", "release"]);
         rig
