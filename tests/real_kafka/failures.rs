@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Read, Write},
+    io::{Read, Seek, SeekFrom, Write},
     net::TcpListener,
     time::{Duration, Instant},
 };
 
-use kafka_harness::Options;
-use ottla::{BuildError, ConsumeErrorKind, Consumer, GroupEvent};
+use kafka_harness::{Options, Produce};
+use ottla::{BuildError, ConsumeErrorKind, Consumer, GroupEvent, SeekTo};
 
 use crate::{
     member::{Member, all_places, builder, counts, settled},
@@ -216,4 +216,83 @@ async fn a_full_group_is_said_and_entered_when_there_is_room() {
     kafka.produce(&topic, 1, 1);
     let delivery = tokio::time::timeout(Duration::from_secs(15), second.next()).await.expect("room is found").unwrap().unwrap();
     assert_eq!(delivery.offset(), 1);
+}
+
+/// What a disk, or a bug, may do to a log: the broker sends it as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_batch_is_fetched_again_then_said_and_may_be_stepped_over() {
+    let Some(kafka) = Kafka::start(Options::default()) else { return };
+    let (topic, group) = (kafka.topic("corrupt", 2), kafka.group("corrupt"));
+    for record in 0..3 {
+        // A batch each.
+        kafka.admin.produce(&Produce { topic: &topic, count: 1, first: record, size: 50, ..Produce::default() }).unwrap();
+    }
+    kafka.admin.produce(&Produce { topic: &topic, partition: 1, count: 5, ..Produce::default() }).unwrap();
+    let log = kafka.cluster().data_folder(1).unwrap().join(format!("{topic}-0/00000000000000000000.log"));
+    let sound = std::fs::read(&log).unwrap();
+    let needle = kafka_harness::value(&topic, 0, 1, 0).into_bytes();
+    let at = sound.windows(needle.len()).position(|bytes| bytes == needle).expect("the second record's value");
+    let mut broken = std::fs::OpenOptions::new().write(true).open(&log).unwrap();
+    broken.seek(SeekFrom::Start(at as u64)).unwrap();
+    broken.write_all(b"X").unwrap();
+
+    let mut records = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().at_least_once();
+    let (mut seen, mut errors) = (BTreeSet::new(), Vec::new());
+    while seen.len() < 6 || errors.is_empty() {
+        match tokio::time::timeout(DEADLINE, records.next()).await.expect("the other partition flows, and the error is said").unwrap() {
+            Ok(delivery) => {
+                seen.insert((delivery.partition(), delivery.offset()));
+                delivery.ack();
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    assert_eq!(seen, [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (1, 4)].into());
+    let error = &errors[0];
+    assert_eq!((error.kind(), error.is_fatal(), errors.len()), (ConsumeErrorKind::Corrupt, false, 1), "{error}");
+    let corrupt = error.topic_partition().expect("it concerns one").clone();
+    assert!(error.to_string().contains("offset 1") && error.to_string().contains("seek to offset 2"), "{error}");
+    assert!(tokio::time::timeout(Duration::from_secs(2), records.next()).await.is_err(), "said once, and no busy loop");
+    records.handle().seek(&corrupt, SeekTo::Offset(2));
+    let delivery = tokio::time::timeout(DEADLINE, records.next()).await.expect("it goes on").unwrap().unwrap();
+    assert_eq!((delivery.partition(), delivery.offset()), (0, 2));
+    delivery.ack();
+    records.close(DEADLINE).await.unwrap();
+    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [3, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_records_is_read_on_from_where_it_ends_now() {
+    let Some(kafka) = Kafka::three_nodes() else { return };
+    let (topic, group) = (format!("{}-unclean", kafka.topic("unclean", 1)), kafka.group("unclean"));
+    // Broker 2 leads, broker 3 follows; broker 1 has no part in it.
+    kafka.admin.create_topic_on(&topic, &[&[2, 3]], &[]).unwrap();
+    let leads = |broker: i32| kafka.admin.leaders(&topic).is_ok_and(|all| all.values().all(|one| one.leader == broker));
+    eventually_async("broker 2 leads", DEADLINE, || leads(2)).await;
+    let settings = builder(kafka.bootstrap(), &group, &topic).session_timeout(Duration::from_secs(30));
+    let member = Member::join(settings).await;
+    let produce = |first| kafka.admin.produce(&Produce { topic: &topic, count: 10, first, ..Produce::default() }).unwrap();
+    produce(0);
+    eventually_async("both have it", DEADLINE, || kafka.admin.leaders(&topic).is_ok_and(|all| all[&0].in_sync.len() == 2)).await;
+    eventually_async("it is read", DEADLINE, || member.seen().len() == 10).await;
+    kafka.cluster().kill_broker(3).unwrap();
+    eventually_async("broker 3 is missed", DEADLINE, || kafka.admin.leaders(&topic).is_ok_and(|all| all[&0].in_sync == [2])).await;
+    produce(10);
+    eventually_async("what only broker 2 has is read, too", DEADLINE, || member.seen().len() == 20).await;
+    kafka.cluster().kill_broker(2).unwrap();
+    kafka.cluster().start_broker(3).unwrap();
+    eventually_async("broker 3 leads, without the last ten records", DEADLINE, || {
+        let _ = kafka.admin.elect_unclean(&topic, 0);
+        leads(3)
+    })
+    .await;
+    // The offsets 10 to 14 are other records now: read, though higher ones had been read before.
+    kafka.admin.produce(&Produce { topic: &topic, count: 5, first: 100, ..Produce::default() }).unwrap();
+    eventually_async("what came in place of the lost records is read", DEADLINE, || {
+        counts(member.seen()).iter().filter(|((_, offset), count)| (10..15).contains(offset) && **count == 2).count() == 5
+    })
+    .await;
+    kafka.cluster().start_broker(2).unwrap();
+    eventually_async("the commit follows", DEADLINE, || kafka.committed(&group, &topic).into_values().eq([15])).await;
+    member.leave().await;
 }

@@ -203,6 +203,11 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&log).into_owned())
     }
 
+    /// Returns the folder in which broker `id` keeps its partitions, each in a folder `TOPIC-PARTITION`.
+    pub fn data_folder(&self, id: usize) -> Result<PathBuf> {
+        Ok(self.node(id)?.folder.join("data"))
+    }
+
     fn node(&self, id: usize) -> Result<&Node> {
         id.checked_sub(1).and_then(|at| self.nodes.get(at)).ok_or_else(|| Error::new(format!("there is no broker {id}")))
     }
