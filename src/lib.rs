@@ -58,7 +58,7 @@ mod wire;
 pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};
 pub use consumer::{
     AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent,
-    Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo,
+    Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo, Stats,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::TopicPartition;

@@ -137,9 +137,11 @@ impl Assigned {
         self.window().live.len()
     }
 
-    /// How many bytes those runs keep in memory; each counts the whole answer that it came in.
+    /// How many bytes those runs keep in memory; a buffer that several of them share counts once.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.runs().iter().map(|run| run.bytes()).sum()
+        let runs = self.runs();
+        let buffers: BTreeMap<_, _> = runs.iter().map(|run| run.buffer()).collect();
+        buffers.values().sum()
     }
 
     /// A number that changes with every record handed out, acked, or given back.

@@ -64,6 +64,32 @@ impl Lag {
     }
 }
 
+/// What a consumer holds and has done, all partitions together.
+///
+/// Records count for as long as their partition is assigned, and read on without a seek: what the program still holds of one that is
+/// lost, or was sought elsewhere, is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How many partitions this member holds.
+    pub assigned_partitions: usize,
+    /// How many bytes were fetched and not yet taken by a stream, as the brokers sent them: compressed. Bounded by `buffer_bytes_max`.
+    pub buffered_bytes: usize,
+    /// How many bytes the records that were handed out, and those next to come, keep in memory: decompressed.
+    ///
+    /// One record keeps all that came with it: its batch if that was compressed, else everything its partition had in the Fetch answer.
+    /// Other partitions' part of an answer may stay in memory with it, and is not counted.
+    pub pinned_bytes: usize,
+    /// How many records were handed out and not yet acknowledged, those included that were dropped and will be handed out again.
+    ///
+    /// Under manual commits, which know no acks: how many are in batches that the program still holds.
+    pub unacked_records: usize,
+    /// How many records and batches were dropped unacknowledged and wait to be handed out again.
+    pub waiting_redeliveries: usize,
+    /// How many times a stream has taken what one Fetch answer held of one partition, since the consumer was built. Only grows.
+    pub taken_chunks: u64,
+}
+
 /// Something the group did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,6 +185,11 @@ impl Handle {
         self.inbox.lag()
     }
 
+    /// Returns what the consumer holds just now: it asks no broker.
+    pub fn stats(&self) -> Stats {
+        self.inbox.stats()
+    }
+
     /// Returns a stream of what the group does from now on: for logs, metrics and tests.
     ///
     /// A listener that falls 1,024 events behind misses what comes until it has caught up; it never holds up the consumer.
@@ -228,5 +259,83 @@ impl Listeners {
 
     fn lock(&self) -> MutexGuard<'_, Listening> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::{
+        consumer::{
+            Delivery,
+            acks::tests::{position, take_all},
+            feed::{Feed, Next, ReadSettings},
+            run::RunCursor,
+        },
+        proto::{
+            PartitionHandle,
+            message::{Event, Watermarks},
+        },
+        records::{Chunk, encode::TestBatch, index},
+    };
+
+    const SNAPPY: i16 = 2;
+
+    fn chunk(batches: &[TestBatch]) -> Chunk {
+        let data: bytes::Bytes = batches.iter().flat_map(TestBatch::encode).collect::<Vec<_>>().into();
+        let (from, indexed) = (Offset(batches[0].base), index(&data, Offset(batches[0].base)));
+        Chunk {
+            data,
+            heads: indexed.heads,
+            aborted: Vec::new(),
+            from,
+            next_offset: indexed.next_offset.expect("there are batches"),
+        }
+    }
+
+    #[test]
+    fn stats_follow_a_chunk_from_the_broker_to_the_ack() {
+        let (commands, _core) = mpsc::unbounded_channel();
+        let inbox = Arc::new(Inbox::new(commands, 1000, true));
+        let handle = Handle::new(Arc::clone(&inbox));
+        assert_eq!(handle.stats(), Stats::default());
+
+        let partition = PartitionHandle { partition: TopicPartition::new("orders", 4), assignment: 9 };
+        inbox.handle(Event::Started { handle: partition.clone(), position: position(0, None), committed: None });
+        // An uncompressed batch on either side of a compressed one: two runs share a buffer, and one has its own.
+        let plain = TestBatch::dense(3, 3);
+        let decompressed = plain.plain_records().len();
+        let compressed = plain.compressed(SNAPPY, |records| snap::raw::Encoder::new().compress_vec(records).unwrap());
+        let chunk = chunk(&[TestBatch::dense(0, 3), compressed, TestBatch::dense(6, 3)]);
+        let fetched = chunk.data.len();
+        let watermarks = Watermarks { high: Offset(9), last_stable: Offset(9) };
+        inbox.handle(Event::Chunk { handle: partition.clone(), chunk, watermarks });
+        let buffered = Stats { assigned_partitions: 1, buffered_bytes: fetched, ..Stats::default() };
+        assert_eq!(handle.stats(), buffered);
+
+        let settings = ReadSettings { read_committed: true, verify_crc: true, decompressed_bytes_max: 1 << 20 };
+        let mut feed = Feed::new(Arc::clone(&inbox), None, settings);
+        let mut records: Vec<Vec<Delivery>> = Vec::new();
+        for pinned_bytes in [fetched, fetched + decompressed, fetched + decompressed] {
+            let next = feed.poll_next(&mut Context::from_waker(Waker::noop()));
+            let Poll::Ready(Some(Ok(Next::Run(run)))) = next else { panic!("no records") };
+            records.push(take_all(&mut RunCursor::new(run)));
+            let taken = Stats {
+                buffered_bytes: 0,
+                pinned_bytes,
+                unacked_records: 3 * records.len(),
+                taken_chunks: 1,
+                ..buffered.clone()
+            };
+            assert_eq!(handle.stats(), taken);
+        }
+
+        // What is left is the first record, which waits to be handed out again, and the chunk that it stands in.
+        drop(records[0].remove(0));
+        records.into_iter().flatten().for_each(Delivery::ack);
+        let left = Stats { buffered_bytes: 0, pinned_bytes: fetched, unacked_records: 1, taken_chunks: 1, ..buffered };
+        assert_eq!(handle.stats(), Stats { waiting_redeliveries: 1, ..left });
     }
 }

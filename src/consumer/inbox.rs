@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     acks::{Assigned, Notice},
     delivery::Delivery,
-    handle::{GroupEvent, Lag, Listeners},
+    handle::{GroupEvent, Lag, Listeners, Stats},
     partitions::PartitionEnd,
     release::ReleaseWindow,
     run::{RawBatch, Run},
@@ -660,6 +660,22 @@ impl Inbox {
         })
     }
 
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.lock();
+        let mut stats = Stats {
+            assigned_partitions: state.lanes.len(),
+            waiting_redeliveries: state.redeliveries.len() + self.dropped.len(),
+            taken_chunks: state.taken,
+            ..Stats::default()
+        };
+        for lane in state.lanes.values() {
+            stats.buffered_bytes += lane.chunks.iter().map(|chunk| chunk.data.len()).sum::<usize>();
+            stats.pinned_bytes += lane.assigned.held_bytes();
+            stats.unacked_records += lane.assigned.unacked().0;
+        }
+        stats
+    }
+
     pub(crate) fn with_lanes<T>(&self, read: impl FnOnce(&IndexMap<TopicPartition, Lane>) -> T) -> T {
         read(&self.lock().lanes)
     }
@@ -774,6 +790,10 @@ impl DroppedRecords {
 
     fn take(&self, token: u64) -> Option<Redelivery> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&token)
+    }
+
+    fn len(&self) -> usize {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).1.len()
     }
 
     fn take_all(&self, handle: &PartitionHandle) -> Vec<Redelivery> {

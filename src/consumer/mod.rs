@@ -21,7 +21,7 @@ pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;
 pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
 pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};
-pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo};
+pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo, Stats};
 pub use manual::{Manual, ManualBatch};
 pub use partitions::{PartitionEnd, PartitionStream, Partitions};
 

@@ -95,9 +95,9 @@ impl Run {
         self.segment.skip == self.segment.count
     }
 
-    /// How many bytes the run keeps in memory; an uncompressed one shares them with others of the same answer.
-    pub(crate) fn bytes(&self) -> usize {
-        self.segment.data.len()
+    /// Where the buffer begins that the run keeps in memory, and its length; an uncompressed run shares it with others of its chunk.
+    pub(super) fn buffer(&self) -> (*const u8, usize) {
+        (self.segment.data.as_ptr(), self.segment.data.len())
     }
 
     /// Makes a delivery of a record that was given back.

@@ -1,5 +1,7 @@
 //! Bytes that no broker should send.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use kafka_protocol::messages as kafka;
 use proptest::{
@@ -12,14 +14,19 @@ use proptest::{
 use super::{super::*, answers::answer, every_version, peer};
 use crate::model::{LeaderEpoch, Offset};
 
-/// A small, a middling and a large answer, the same in each run.
-fn samples(api: Api, version: i16) -> Vec<Bytes> {
+/// A small, a middling and a large answer of each API at each version, the same in each run.
+fn samples() -> impl Iterator<Item = (Api, i16, Bytes)> {
+    static SAMPLES: LazyLock<Vec<(Api, i16, Bytes)>> = LazyLock::new(|| every_version().flat_map(three_answers).collect());
+    SAMPLES.iter().cloned()
+}
+
+fn three_answers((api, version): (Api, i16)) -> [(Api, i16, Bytes); 3] {
     let mut runner = TestRunner::deterministic();
     let answers = answer(api, version);
     let mut samples: Vec<Bytes> =
         (0..21).map(|_| peer::encode(&answers.new_tree(&mut runner).unwrap().current(), version)).collect();
     samples.sort_by_key(Bytes::len);
-    [0, 10, 20].map(|at| samples[at].clone()).into()
+    [0, 10, 20].map(|at| (api, version, samples[at].clone()))
 }
 
 fn check_malformed(api: Api, version: i16, body: &[u8], what: &str) {
@@ -30,38 +37,32 @@ fn check_malformed(api: Api, version: i16, body: &[u8], what: &str) {
 
 #[test]
 fn an_answer_cut_short_anywhere_is_malformed() {
-    for (api, version) in every_version() {
-        for whole in samples(api, version) {
-            assert!(Response::decode(api, version, whole.clone()).is_ok());
-            for length in 0..whole.len() {
-                let cut = Response::decode(api, version, whole.slice(..length));
-                assert!(cut.is_err(), "{api:?} {version}: {length} of {} bytes are {cut:?}", whole.len());
-            }
+    for (api, version, whole) in samples() {
+        assert!(Response::decode(api, version, whole.clone()).is_ok());
+        for length in 0..whole.len() {
+            let cut = Response::decode(api, version, whole.slice(..length));
+            assert!(cut.is_err(), "{api:?} {version}: {length} of {} bytes are {cut:?}", whole.len());
         }
     }
 }
 
 #[test]
 fn a_byte_too_many_is_malformed() {
-    for (api, version) in every_version() {
-        for whole in samples(api, version) {
-            let longer = Bytes::from([&whole[..], &[0]].concat());
-            let malformed = Response::decode(api, version, longer).unwrap_err();
-            assert_eq!((malformed.what, malformed.at), ("bytes left over", whole.len()), "{malformed}");
-        }
+    for (api, version, whole) in samples() {
+        let longer = Bytes::from([&whole[..], &[0]].concat());
+        let malformed = Response::decode(api, version, longer).unwrap_err();
+        assert_eq!((malformed.what, malformed.at), ("bytes left over", whole.len()), "{malformed}");
     }
 }
 
 #[test]
 fn a_flipped_byte_never_panics() {
-    for (api, version) in every_version() {
-        for whole in samples(api, version) {
-            for at in 0..whole.len() {
-                for mask in [0x01, 0x80, 0xff] {
-                    let mut flipped = whole.to_vec();
-                    flipped[at] ^= mask;
-                    let _ = Response::decode(api, version, flipped.into());
-                }
+    for (api, version, whole) in samples() {
+        for at in 0..whole.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut flipped = whole.to_vec();
+                flipped[at] ^= mask;
+                let _ = Response::decode(api, version, flipped.into());
             }
         }
     }
@@ -85,8 +86,7 @@ fn random_bytes_never_panic() {
 
 #[test]
 fn versions_that_were_never_asked_for_are_not_read() {
-    for (api, version) in every_version() {
-        let whole = samples(api, version).remove(0);
+    for (api, _, whole) in samples() {
         for other in [i16::MIN, -1, api.versions().start() - 1, api.versions().end() + 1, i16::MAX] {
             assert!(Response::decode(api, other, whole.clone()).is_err(), "{api:?} {other}");
         }
@@ -112,14 +112,12 @@ fn a_fetch_answer_that_promises_more_topics_than_bytes() {
 /// Every place of every answer overwritten with the greatest counts and lengths there are.
 #[test]
 fn the_greatest_counts_anywhere_never_abort() {
-    for (api, version) in every_version() {
-        for whole in samples(api, version) {
-            for at in 0..whole.len() {
-                for bomb in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\x0f", b"\x80\0\0\0", b"\x7f\xff"] {
-                    let _ = Response::decode(api, version, [&whole[..at], bomb].concat().into());
-                    let rest = whole.get(at + bomb.len()..).unwrap_or_default();
-                    let _ = Response::decode(api, version, [&whole[..at], bomb, rest].concat().into());
-                }
+    for (api, version, whole) in samples() {
+        for at in 0..whole.len() {
+            for bomb in [&b"\x7f\xff\xff\xff"[..], b"\xff\xff\xff\xff\x0f", b"\x80\0\0\0", b"\x7f\xff"] {
+                let _ = Response::decode(api, version, [&whole[..at], bomb].concat().into());
+                let rest = whole.get(at + bomb.len()..).unwrap_or_default();
+                let _ = Response::decode(api, version, [&whole[..at], bomb, rest].concat().into());
             }
         }
     }
