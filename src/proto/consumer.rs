@@ -32,6 +32,9 @@ use super::{
 };
 use crate::model::{Offset, Position, TopicPartition};
 
+/// How long a member that cannot go on tries to leave its group.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// Everything the core needs to know beforehand.
 pub(crate) struct Config {
     pub(crate) cluster: ClusterConfig,
@@ -555,7 +558,7 @@ impl Consumer {
         match &mut self.closing {
             Some(closing) => {
                 closing.leaving = true;
-                self.group.handle_leave(now, "the consumer is closing".into());
+                self.leave(now);
             }
             None => self.group.handle_released(now),
         }
@@ -567,12 +570,10 @@ impl Consumer {
             return;
         }
         let deadline = now + timeout;
-        self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving: false });
-        if self.owned.is_empty() {
-            self.release = None;
-            self.closing.as_mut().expect("set above").leaving = true;
-            self.group.handle_leave(now, "the consumer is closing".into());
-            return;
+        let leaving = self.owned.is_empty();
+        self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving });
+        if leaving {
+            return self.leave(now);
         }
         match &mut self.release {
             // A rebalance is releasing everything already: what follows it is leaving instead of joining.
@@ -584,6 +585,14 @@ impl Consumer {
         if let Some(release) = &mut self.release {
             release.drain_until = now + left * 3 / 4;
         }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        // The coordinator reads nothing more from a connection on which a JoinGroup waits for the others.
+        if self.coordinator_known && self.group.is_joining() {
+            self.lose_coordinator(now, "leaving, while JoinGroup waits for the group on its connection");
+        }
+        self.group.handle_leave(now, "the consumer is closing".into());
     }
 
     fn finish_close(&mut self) {
@@ -674,7 +683,7 @@ impl Consumer {
                     && !closing.leaving
                 {
                     closing.leaving = true;
-                    self.group.handle_leave(now, "the consumer is closing".into());
+                    self.leave(now);
                 }
             }
             GroupEvent::Assigned { generation, member_id, partitions, .. } => {
@@ -779,16 +788,15 @@ impl Consumer {
     /// Tells the user; a fatal problem ends the consumer, whatever else was going on.
     fn tell(&mut self, problem: Problem) {
         tracing::warn!(target: "ottla", kind = ?problem.kind, fatal = problem.fatal, "{}", problem.what);
-        let fatal = problem.fatal;
+        let (now, fatal) = (self.now, problem.fatal);
         if fatal {
-            self.lose_all(self.now, problem.what.clone());
+            self.lose_all(now, problem.what.clone());
         }
         self.events.push_back(Event::Problem(problem));
-        if fatal {
-            match self.closing {
-                Some(_) => self.finish_close(),
-                None => self.closed = true,
-            }
+        if fatal && self.closing.is_none() {
+            // The others need not wait for the end of this member's session.
+            self.closing = Some(Closing { deadline: now + FAREWELL, unfinished: Unfinished::default(), leaving: true });
+            self.leave(now);
         }
     }
 }

@@ -277,6 +277,11 @@ impl Classic {
         &self.config.group
     }
 
+    /// Whether a JoinGroup is under way: the coordinator may let it wait for as long as a rebalance may take.
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. })
+    }
+
     pub(crate) fn is_stable(&self) -> bool {
         matches!(self.state, State::Stable { .. })
     }
