@@ -522,7 +522,7 @@ fn an_unknown_codec_is_an_error() {
 #[test]
 fn a_batch_over_the_limit_names_the_limit() {
     let batch =
-        TestBatch { records: vec![TestRecord::new(0, vec![0; 2 << 20])], ..TestBatch::new(3) }.compressed(1, compressors::gzip);
+        TestBatch { records: vec![TestRecord::new(0, vec![0; 1 << 20])], ..TestBatch::new(3) }.compressed(1, compressors::gzip);
     assert_eq!(first_error(chunk(join(&[batch]), 3, &[])), RecordErrorKind::TooLarge { limit: 1 << 20 });
 }
 

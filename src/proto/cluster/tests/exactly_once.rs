@@ -140,7 +140,7 @@ fn check(steps: Vec<Step>, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_request_is_answered_exactly_once_and_the_cluster_is_found_again(

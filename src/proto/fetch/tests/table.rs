@@ -236,8 +236,9 @@ fn a_batch_beyond_the_budget_is_reported_and_never_skipped() {
     h.add(0, offset(10));
     let mut call = h.ask().expect("a Fetch").0;
     let mut said = Vec::new();
+    let beginning = Bytes::from(batch(10, 1, 5, 5 * MIB)).slice(..MIB);
     for _ in 0..10 {
-        said.extend(problems(&h.deliver(call, batch(10, 1, 5, 5 * MIB)[..MIB].to_vec())));
+        said.extend(problems(&h.deliver(call, beginning.clone())));
         let (next, request, _) = h.sleep_and_ask();
         assert_eq!(request.partitions[0].offset, Offset(10));
         assert!(request.max_bytes as usize <= 4 * MIB);

@@ -643,6 +643,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     /// Invariants A and D, and one answer per ticket, whatever happens in whatever order.
     #[test]
     fn one_commit_in_flight_never_beyond_what_is_finished(steps in steps()) {
