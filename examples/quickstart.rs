@@ -1,57 +1,136 @@
 //! Two members share a topic; one leaves; the other takes over where it stopped.
 //!
-//! `cargo xtask quickstart` starts a broker, fills the topic and runs this. With a broker of your own:
+//! `cargo xtask quickstart` starts a broker, fills a topic and runs this. With a broker, and a topic of two partitions or more, of your own:
 //! `KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cargo run --example quickstart -- TOPIC`
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, process,
+    time::Duration,
+};
 
 use ottla::{AtLeastOnce, Consumer, GroupEvent, OffsetReset};
+use tokio::time::{interval, timeout};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bootstrap = std::env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap_or_else(|_| "localhost:9092".into());
-    let topic = std::env::args().nth(1).unwrap_or_else(|| "ottla-quickstart".into());
-    // A group of its own each time, so that every run starts at the beginning.
-    let group = format!("ottla-quickstart-{}", std::process::id());
+async fn main() -> Result<()> {
+    let mut seen = Seen::default();
 
-    let mut first = join("first", &bootstrap, &group, &topic).await?;
-    let mut second = join("second", &bootstrap, &group, &topic).await?;
-    let mut seen = BTreeSet::new();
-    for _ in 0..10 {
-        tokio::select! {
-            Some(delivery) = first.next() => take("first", delivery?, &mut seen),
-            Some(delivery) = second.next() => take("second", delivery?, &mut seen),
-        }
-    }
-    first.close(Duration::from_secs(5)).await?;
-    println!("first has left; what it acknowledged is committed");
+    let mut ann = Member::join("ann").await?;
+    let all = ann.wait_for_partitions().await?;
+    let mut bob = Member::join("bob").await?;
+    bob.wait_for_partitions().await?;
+    ann.wait_for_partitions().await?;
 
-    // The rest comes to the second member, and nothing twice: it waits no longer than a second for a next record.
-    while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_secs(1), second.next()).await {
-        take("second", delivery?, &mut seen);
-    }
-    println!("{} records, each exactly once", seen.len());
-    second.close(Duration::from_secs(5)).await?;
+    ann.work(6, 1, &mut seen).await?;
+    bob.work(6, 1, &mut seen).await?;
+    tokio::try_join!(ann.leave(), bob.work(usize::MAX, all, &mut seen))?;
+    bob.leave().await?;
+
+    println!("{} records were handled, {} of them twice", seen.records.len(), seen.again);
     Ok(())
 }
 
-async fn join(name: &'static str, bootstrap: &str, group: &str, topic: &str) -> Result<AtLeastOnce, Box<dyn std::error::Error>> {
-    let builder = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).offset_reset(OffsetReset::Earliest);
-    let member = builder.connect().await?.at_least_once();
-    let mut events = member.handle().events();
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if let GroupEvent::Assigned { partitions, .. } = event {
-                println!("{name} member holds {partitions:?}");
-            }
-        }
-    });
-    Ok(member)
+/// A process, in real life.
+struct Member {
+    name: &'static str,
+    records: AtLeastOnce,
 }
 
-fn take(who: &str, delivery: ottla::Delivery, seen: &mut BTreeSet<(i32, i64)>) {
-    let again = if seen.insert((delivery.partition(), delivery.offset())) { "" } else { " (again)" };
-    let value = String::from_utf8_lossy(delivery.value().unwrap_or_default()).into_owned();
-    println!("{who:>6}: partition {} offset {:>2}: {value}{again}", delivery.partition(), delivery.offset());
-    delivery.ack();
+impl Member {
+    async fn join(name: &'static str) -> Result<Self> {
+        let bootstrap = env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap_or_else(|_| "localhost:9092".into());
+        let topic = env::args().nth(1).unwrap_or_else(|| "ottla-quickstart".into());
+        // A group of its own for each run, so that it begins at the beginning.
+        let group = format!("ottla-quickstart-{}", process::id());
+
+        println!("{name} joins");
+        let builder = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).offset_reset(OffsetReset::Earliest);
+        Ok(Self { name, records: builder.connect().await?.at_least_once() })
+    }
+
+    /// Returns how many partitions the group has given to the member.
+    async fn wait_for_partitions(&self) -> Result<usize> {
+        const TIMEOUT: Duration = Duration::from_secs(30);
+
+        let handle = self.records.handle();
+        let mut events = handle.events();
+        let assigned = async { while handle.assignment().is_empty() && events.next().await.is_some() {} };
+        if timeout(TIMEOUT, assigned).await.is_err() {
+            return Err(format!("{} has no partitions after {TIMEOUT:?}: has the topic two or more?", self.name).into());
+        }
+        self.tell_partitions();
+        Ok(handle.assignment().len())
+    }
+
+    /// Handles `most` records, or all that there are when these are fewer, of `partitions` partitions or more.
+    async fn work(&mut self, most: usize, partitions: usize, seen: &mut Seen) -> Result<()> {
+        let handle = self.records.handle();
+        let mut events = handle.events();
+        let mut look = interval(Duration::from_millis(100));
+        let mut handled = Handled::default();
+        let mut left = most;
+        while left > 0 {
+            tokio::select! {
+                biased; // it is looked whether everything is done only when there is nothing to do
+                Some(event) = events.next() => if let GroupEvent::Assigned { .. } = event {
+                    self.tell_handled(&mut handled);
+                    self.tell_partitions();
+                },
+                Some(delivery) = self.records.next() => {
+                    let delivery = delivery?;
+                    handled.entry(delivery.partition()).or_default().push(delivery.offset());
+                    seen.insert(delivery.partition(), delivery.offset());
+                    delivery.ack(); // in real life: when the work with the record is done
+                    left -= 1;
+                }
+                _ = look.tick() => {
+                    let lags = handle.lag();
+                    if lags.len() >= partitions && lags.iter().all(|lag| lag.records() == Some(0)) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.tell_handled(&mut handled);
+        Ok(())
+    }
+
+    async fn leave(self) -> Result<()> {
+        println!("{} leaves", self.name);
+        self.records.close(Duration::from_secs(10)).await?; // what was handled is committed
+        Ok(())
+    }
+
+    fn tell_partitions(&self) {
+        let mut partitions: Vec<_> = self.records.handle().assignment().iter().map(|assigned| assigned.partition()).collect();
+        partitions.sort();
+        println!("{} holds partitions {partitions:?}", self.name);
+    }
+
+    fn tell_handled(&self, handled: &mut Handled) {
+        for (partition, offsets) in std::mem::take(handled) {
+            println!("{} handles partition {partition}, offsets {offsets:?}", self.name);
+        }
+    }
+}
+
+/// The offsets of a member's records, by partition.
+type Handled = BTreeMap<i32, Vec<i64>>;
+
+/// Partition and offset of all records that any member handled.
+#[derive(Default)]
+struct Seen {
+    records: BTreeSet<(i32, i64)>,
+    again: usize,
+}
+
+impl Seen {
+    fn insert(&mut self, partition: i32, offset: i64) {
+        if !self.records.insert((partition, offset)) {
+            self.again += 1;
+        }
+    }
 }

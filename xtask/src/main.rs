@@ -2,17 +2,27 @@
 
 #![allow(clippy::disallowed_methods, reason = "a command takes real time")]
 
+mod fuzz;
 mod kafka;
 mod no_c;
+mod process;
+mod quickstart;
 mod test;
 
 use std::{env, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
+cargo xtask quickstart
+    Fills a topic and shows what ottla does with it: two members share it, one leaves, the other takes over where it stopped.
+    The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one on this machine's Java.
+
 cargo xtask test [--quick] [FILTER]
     Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, and the tests against a
     real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one in Docker, or one on this machine's Java.
+
+cargo xtask fuzz [SECONDS]
+    Fuzzes each decoder for a minute, or for so long. Needs a nightly toolchain, and cargo-fuzz.
 
 cargo xtask kafka up [--nodes 3] [--version 4.3.1]
     Starts brokers to play with and prints their bootstrap servers.
@@ -25,7 +35,9 @@ fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
+        ["quickstart"] => quickstart::run().map_err(|error| error.to_string()),
         ["test", ref args @ ..] => test::run(args),
+        ["fuzz", ref args @ ..] => fuzz::run(args),
         ["kafka", "up", ref args @ ..] => kafka::up(args),
         ["kafka", "down"] => kafka::down(),
         _ => Err(USAGE.into()),

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use crate::no_c;
+use crate::{
+    no_c,
+    process::{call, cargo},
+};
 
 /// The tests wait for brokers more than they compute.
 const REAL_KAFKA_THREADS_MIN: usize = 4;
@@ -121,16 +124,4 @@ fn docker(args: &str) -> Command {
     let mut docker = Command::new("docker");
     docker.args(args.split(' '));
     docker
-}
-
-fn cargo(args: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(args.split(' '));
-    cargo
-}
-
-fn call(command: &mut Command) -> Result<(), String> {
-    let name = format!("{} {}", command.get_program().display(), command.get_args().next().unwrap_or_default().display());
-    let status = command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run {name}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{name}: {status}")) }
 }
