@@ -795,3 +795,6 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
