@@ -557,6 +557,53 @@ fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
     Ok(BrokerAddr { host: host.into(), port })
 }
 
+/// Both sides of a consumer with nothing between them: who tests the core is its driver.
+#[cfg(test)]
+pub(crate) struct Undriven {
+    pub(crate) core: Core,
+    pub(crate) consumer: Consumer,
+    pub(crate) handle: Handle,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) on_event: Box<dyn Fn(crate::proto::message::Event)>,
+}
+
+#[cfg(test)]
+impl ConsumerBuilder {
+    /// Makes both sides of a consumer, with chance from `seed` and time that begins at `now`.
+    pub(crate) fn undriven(self, now: Instant, seed: u64) -> Undriven {
+        let bootstrap = self.check().expect("settings that make sense");
+        let (sender, commands) = mpsc::unbounded_channel();
+        let inbox = Arc::new(Inbox::new(sender, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let mut config = self.core_config(bootstrap);
+        let seeds = [
+            &mut config.cluster.seed,
+            &mut config.group.seed,
+            &mut config.committer.seed,
+            &mut config.positions.seed,
+            &mut config.fetch.seed,
+        ];
+        for (machine, of) in seeds.into_iter().enumerate() {
+            *of = seed ^ machine as u64;
+        }
+        config.started_at = now;
+        config.started_at_ms = 0;
+        let handle = Handle::new(Arc::clone(&inbox));
+        let consumer = Consumer {
+            inbox: Arc::clone(&inbox),
+            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
+            offset_reset: self.offset_reset,
+            settings: ReadSettings {
+                read_committed: self.isolation == Isolation::ReadCommitted,
+                verify_crc: self.verify_crc,
+                decompressed_bytes_max: self.decompressed_batch_bytes_max,
+            },
+            member: Member::new(Arc::clone(&inbox), handle.clone()),
+        };
+        let on_event = Box::new(move |event| inbox.handle(event));
+        Undriven { core: Core::new(now, config), consumer, handle, commands, on_event }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,8 @@ mod run;
 
 pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;
+#[cfg(test)]
+pub(crate) use builder::Undriven;
 pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
 pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};
 pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo, Stats};

@@ -800,3 +800,6 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

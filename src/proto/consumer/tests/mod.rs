@@ -1,0 +1,6 @@
+//! The whole core, with the user's side as it is, against a cluster in memory, under virtual time.
+
+mod delivery;
+mod kafka;
+mod ledger;
+mod world;
