@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             meter
         }),
         "batches" => tokio::spawn(async move {
-            let mut stream = consumer.at_least_once().batches();
+            let mut stream = consumer.batches();
             while meter.records < records {
                 let Some(Ok(batch)) = stream.next_batch().await else { break };
                 let bytes =

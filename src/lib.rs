@@ -32,7 +32,7 @@
 //! | [`manual`](Consumer::manual) | [`ManualBatch`] | the program commits, and hears what became of it |
 //! | [`partitions`](Consumer::partitions) | [`PartitionStream`] | one at-least-once stream for each assigned partition |
 //!
-//! Each is a [`Stream`](futures_core::Stream) and has an inherent, cancel-safe `next`. [`AtLeastOnce::batches`] hands out whole batches.
+//! Each is a [`Stream`](futures_core::Stream) and has an inherent, cancel-safe `next`. [`Consumer::batches`] hands out whole batches.
 //!
 //! # What goes on by itself
 //!

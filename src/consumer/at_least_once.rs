@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -10,11 +9,11 @@ use std::{
 use futures_core::Stream;
 
 use super::{
+    deliveries::Deliveries,
     delivery::{Batch, Delivery},
     feed::{Feed, Next},
     inbox::Redelivery,
     member::Member,
-    run::RunCursor,
 };
 use crate::error::{CloseError, ConsumeError};
 
@@ -31,14 +30,13 @@ use crate::error::{CloseError, ConsumeError};
 /// Dropping the stream without [`close`](Self::close) never blocks: a background task then commits what was acknowledged and leaves the
 /// group, as far as the runtime lives long enough for that.
 pub struct AtLeastOnce {
-    feed: Feed,
-    cursor: Option<RunCursor>,
+    deliveries: Deliveries,
     member: Member,
 }
 
 impl AtLeastOnce {
     pub(crate) fn new(feed: Feed, member: Member) -> Self {
-        Self { feed, cursor: None, member }
+        Self { deliveries: Deliveries::new(feed), member }
     }
 
     /// Waits for the next record. `None` after [`close`](Self::close), [`shutdown`](super::Handle::shutdown) or a fatal error.
@@ -52,59 +50,7 @@ impl AtLeastOnce {
     /// Cancel safe: dropping the future before it is ready loses nothing.
     #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Delivery, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.poll_delivery(cx))
-    }
-
-    #[inline]
-    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ConsumeError>>> {
-        loop {
-            if let Some(cursor) = &mut self.cursor
-                && !cursor.run().assigned().is_fenced()
-                && !self.feed.inbox().is_urgent()
-                && let Some(Ok(delivery)) = cursor.next()
-            {
-                return Poll::Ready(Some(Ok(delivery)));
-            }
-            match ready!(self.poll_more(cx)) {
-                Some(Ok(None)) => {}
-                Some(Ok(Some(delivery))) => return Poll::Ready(Some(Ok(delivery))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-    }
-
-    /// Off the hot path: a new run, a redelivery, an error.
-    #[inline(never)]
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Option<Delivery>, ConsumeError>>> {
-        if let Some(urgent) = self.feed.take_urgent() {
-            return Poll::Ready(Some(urgent.map(Redelivery::into_delivery)));
-        }
-        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced()) {
-            match cursor.next() {
-                Some(Ok(delivery)) => return Poll::Ready(Some(Ok(Some(delivery)))),
-                Some(Err(error)) => {
-                    let run = Arc::clone(cursor.run());
-                    self.feed.corrupt(&run, &error);
-                }
-                None => {}
-            }
-        }
-        self.cursor = None;
-        Poll::Ready(match ready!(self.feed.poll_next(cx)) {
-            Some(Ok(Next::Run(run))) => {
-                self.cursor = Some(RunCursor::new(run));
-                Some(Ok(None))
-            }
-            Some(Ok(Next::Redelivery(redelivery))) => Some(Ok(redelivery.into_delivery())),
-            Some(Err(error)) => Some(Err(error)),
-            None => None,
-        })
-    }
-
-    /// Hands out whole batches, with one ack for each, instead of single records: for those who count nanoseconds.
-    pub fn batches(self) -> Batches {
-        Batches { feed: self.feed, member: self.member }
+        std::future::poll_fn(|cx| self.deliveries.poll_next(cx))
     }
 
     /// Returns a handle that pauses, seeks, watches and shuts down this consumer from anywhere.
@@ -122,8 +68,8 @@ impl AtLeastOnce {
     ///
     /// Dropping the future does not stop the closing; it goes on in the background.
     pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
-        let Self { feed, cursor, member } = self;
-        drop((feed, cursor));
+        let Self { deliveries, member } = self;
+        drop(deliveries);
         member.close(timeout).await
     }
 }
@@ -133,7 +79,7 @@ impl Stream for AtLeastOnce {
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_delivery(cx)
+        self.deliveries.poll_next(cx)
     }
 }
 
@@ -144,6 +90,10 @@ pub struct Batches {
 }
 
 impl Batches {
+    pub(crate) fn new(feed: Feed, member: Member) -> Self {
+        Self { feed, member }
+    }
+
     /// Waits for the next batch of records of one partition.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ impl AtMostOnce {
                     }
                     None if cursor.is_finished() => self.cursor = None,
                     None => {
+                        // Why a commit is not answered may be told just now.
+                        if let Some(Err(error)) = self.feed.take_urgent() {
+                            return Poll::Ready(Some(Err(error)));
+                        }
                         let (run, next) = (cursor.run(), cursor.next_offset().unwrap_or(self.released));
                         match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
                             Some(released) => self.released = released,

@@ -338,10 +338,16 @@ impl ConsumerBuilder {
             // What comes back from the user is used for what is fetched next.
             pool_bytes_max: self.buffer_bytes_max,
         };
-        tokio::spawn(net::drive(core, net, receiver, move |event| {
-            events.handle(event);
-            None
-        }));
+        // Whatever ends the driver, be it a bug or the end of its runtime: nobody waits for it in vain.
+        let driver = EndOfDriver(Arc::clone(&inbox));
+        tokio::spawn(async move {
+            let _driver = driver;
+            net::drive(core, net, receiver, move |event| {
+                events.handle(event);
+                None
+            })
+            .await;
+        });
         let member = Member::new(Arc::clone(&inbox), Handle::new(Arc::clone(&inbox)));
         match tokio::time::timeout(self.connect_timeout, reached).await {
             Ok(Ok(Ok(()))) => {}
@@ -401,6 +407,7 @@ impl ConsumerBuilder {
             ("session_timeout", self.session_timeout),
             ("rebalance_timeout", self.rebalance_timeout),
             ("processing_timeout", self.processing_timeout),
+            ("drain_timeout", self.drain_timeout),
             ("commit_interval", self.commit_interval),
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),
@@ -524,6 +531,14 @@ fn clocks() -> (Instant, SystemTime) {
     (Instant::now(), SystemTime::now())
 }
 
+struct EndOfDriver(Arc<Inbox>);
+
+impl Drop for EndOfDriver {
+    fn drop(&mut self) {
+        self.0.driver_ended();
+    }
+}
+
 /// Says what a delivery mode does about a missing offset when the user did not.
 pub(crate) fn reset_policy(policy: OffsetReset) -> ResetPolicy {
     match policy {
@@ -563,7 +578,7 @@ pub(crate) struct Undriven {
     pub(crate) core: Core,
     pub(crate) consumer: Consumer,
     pub(crate) handle: Handle,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) commands: mpsc::UnboundedReceiver<crate::proto::message::Command>,
     pub(crate) on_event: Box<dyn Fn(crate::proto::message::Event)>,
 }
 
@@ -574,7 +589,7 @@ impl ConsumerBuilder {
         let bootstrap = self.check().expect("settings that make sense");
         let (sender, commands) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::new(sender, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
-        let mut config = self.core_config(bootstrap);
+        let mut config = self.core_config(bootstrap, now, SystemTime::UNIX_EPOCH);
         let seeds = [
             &mut config.cluster.seed,
             &mut config.group.seed,
@@ -585,8 +600,6 @@ impl ConsumerBuilder {
         for (machine, of) in seeds.into_iter().enumerate() {
             *of = seed ^ machine as u64;
         }
-        config.started_at = now;
-        config.started_at_ms = 0;
         let handle = Handle::new(Arc::clone(&inbox));
         let consumer = Consumer {
             inbox: Arc::clone(&inbox),

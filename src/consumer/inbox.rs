@@ -71,7 +71,10 @@ struct State {
     /// While connecting: something answered that is no Kafka.
     incompatible: bool,
     closers: Vec<oneshot::Sender<Unfinished>>,
-    ended: Option<Unfinished>,
+    /// Nothing more is handed out.
+    ended: bool,
+    /// The membership is over, and this is what could not be finished.
+    closed: Option<Unfinished>,
     /// Too many records are unacknowledged: nothing more is taken until some are.
     blocked: bool,
     stalled: bool,
@@ -91,6 +94,8 @@ pub(crate) struct Lane {
     pub(crate) committed: Option<Position>,
     /// The next record to hand out, as far as whole chunks tell.
     pub(crate) position: Option<Offset>,
+    /// A batch could not be read: whatever comes next must begin there.
+    resume_at: Option<Offset>,
     waiting: Option<Waker>,
     /// Held by the partition's own stream: while it lives, something of the partition is in work.
     claim: Arc<()>,
@@ -108,7 +113,8 @@ pub(crate) enum Redelivery {
 impl Redelivery {
     pub(crate) fn into_delivery(self) -> Option<Delivery> {
         match self {
-            Self::Record { run, record } => Some(run.redeliver(record)),
+            Self::Record { run, record } if !run.assigned().is_fenced() => Some(run.redeliver(record)),
+            Self::Record { .. } => None,
             Self::Batch { .. } => None,
         }
     }
@@ -138,7 +144,8 @@ impl Inbox {
                 reached: None,
                 incompatible: false,
                 closers: Vec::new(),
-                ended: None,
+                ended: false,
+                closed: None,
                 blocked: false,
                 stalled: false,
                 taken: 0,
@@ -218,15 +225,21 @@ impl Inbox {
                     wakers.add(old.waiting.take());
                 }
                 if state.split {
-                    state.unclaimed.push_back(handle.partition.clone());
+                    if !state.unclaimed.contains(&handle.partition) {
+                        state.unclaimed.push_back(handle.partition.clone());
+                    }
                     wakers.add(state.waiting.take());
                 }
                 state.lanes.insert(handle.partition, lane);
             }
             Event::Chunk { handle, chunk, watermarks } => {
                 let bytes = chunk.data.len();
-                match state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle) && !lane.assigned.is_fenced()) {
+                let expected = |lane: &&mut Lane| {
+                    lane.is(&handle) && !lane.assigned.is_fenced() && lane.resume_at.is_none_or(|at| at == chunk.from)
+                };
+                match state.lanes.get_mut(&handle.partition).filter(expected) {
                     Some(lane) => {
+                        lane.resume_at = None;
                         lane.watermarks = Some(watermarks);
                         lane.chunks.push_back(chunk);
                         if lane.chunks.len() == 1 && !lane.paused {
@@ -247,7 +260,8 @@ impl Inbox {
             }
             Event::Revoking(handles) => {
                 for handle in handles {
-                    if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(&handle)) {
+                    // Also where reading was to begin anew, under this handle, and has not yet.
+                    if let Some(lane) = state.lanes.get_mut(&handle.partition) {
                         lane.revoking = true;
                         lane.assigned.fence();
                         self.purge(lane, garbage, &mut state.redeliveries);
@@ -256,6 +270,14 @@ impl Inbox {
                 }
                 // A stream in the middle of a run lets go of it when it is polled.
                 wakers.add(state.waiting.take());
+            }
+            Event::Halted(partition) => {
+                if let Some(lane) = state.lanes.get_mut(&partition) {
+                    lane.assigned.fence();
+                    self.purge(lane, garbage, &mut state.redeliveries);
+                    wakers.add(lane.waiting.take());
+                    wakers.add(state.waiting.take());
+                }
             }
             Event::Revoked(handles) => {
                 let partitions = handles.iter().map(|handle| handle.partition.clone()).collect();
@@ -276,6 +298,10 @@ impl Inbox {
                 }
                 for lane in state.lanes.values_mut() {
                     lane.release.tick();
+                    // A commit that was given up is asked for again: nothing else would.
+                    if let Some(position) = lane.release.unanswered().filter(|_| !lane.revoking) {
+                        self.command(Command::Release { handle: lane.assigned.handle().clone(), position });
+                    }
                 }
                 self.command(Command::Progress(progress));
             }
@@ -331,11 +357,11 @@ impl Inbox {
                     None => state.push_problem(error.clone()),
                 }
                 if error.fatal {
-                    self.end(state, Unfinished::default(), wakers);
+                    self.end(state, wakers);
                 }
                 wakers.add(state.waiting.take());
             }
-            Event::Closed(unfinished) => self.end(state, unfinished, wakers),
+            Event::Closed(unfinished) => self.close(state, unfinished, wakers),
         }
     }
 
@@ -346,6 +372,10 @@ impl Inbox {
             if manual && !matches!(notice, Notice::Released) {
                 return;
             }
+            let assigned = match &notice {
+                Notice::Dropped { run, .. } | Notice::DroppedBatch { run, .. } => Some(Arc::clone(run.assigned())),
+                Notice::Released { .. } => None,
+            };
             let command = match notice {
                 Notice::Dropped { run, redelivery, attempt, after } => {
                     let handle = run.assigned().handle().clone();
@@ -359,7 +389,11 @@ impl Inbox {
                 }
                 Notice::Released => Command::Nudge,
             };
-            let _ = commands.send(command);
+            // Fenced meanwhile: whoever fenced may have looked for tokens before this one was there.
+            match (&command, assigned) {
+                (Command::Dropped { token, .. }, Some(assigned)) if assigned.is_fenced() => drop(dropped.take(*token)),
+                _ => drop(commands.send(command)),
+            }
         };
         Lane {
             assigned: Assigned::new(handle, start, Arc::new(notify)),
@@ -371,6 +405,7 @@ impl Inbox {
             watermarks: None,
             committed: None,
             position: None,
+            resume_at: None,
             waiting: None,
             claim: Arc::new(()),
         }
@@ -406,17 +441,20 @@ impl Inbox {
             && state.problems.is_empty()
             && state.lanes.values().all(|lane| lane.paused || lane.chunks.is_empty() || lane.waiting.is_some());
         let lanes = state.lanes.values().filter(|lane| lane.started || lane.revoking);
+        // The user waits for a commit's answer, or for room under the limit, not the other way round.
+        let held_up = state.blocked || state.lanes.values().any(|lane| lane.release.unanswered().is_some());
         Progress {
             partitions: lanes
-                .map(|lane| PartitionProgress {
-                    handle: lane.assigned.handle().clone(),
-                    finished: lane.finished(state.mode),
+                .map(|lane| {
+                    // In this order: what is acknowledged in between counts as finished.
                     // At most once, what was handed out is committed already: nobody has to be waited for.
-                    in_work: state.mode != Mode::AtMostOnce && lane.is_in_work(),
+                    let in_work = state.mode != Mode::AtMostOnce && lane.is_in_work();
+                    let finished = lane.finished(state.mode);
+                    PartitionProgress { handle: lane.assigned.handle().clone(), finished, in_work }
                 })
                 .collect(),
             activity: state.lanes.values().fold(state.taken, |sum, lane| sum.wrapping_add(lane.assigned.activity())),
-            waiting: nothing_to_take && (state.waiting.is_some() || state.lanes.values().any(|lane| lane.waiting.is_some())),
+            waiting: (nothing_to_take || held_up) && (state.waiting.is_some() || state.lanes.values().any(|lane| lane.waiting.is_some())),
         }
     }
 
@@ -433,17 +471,51 @@ impl Inbox {
         (sum, oldest)
     }
 
-    fn end(&self, state: &mut State, unfinished: Unfinished, wakers: &mut Wakers) {
-        for closer in state.closers.drain(..) {
-            let _ = closer.send(unfinished.clone());
-        }
+    /// Ends the streams. The membership may still have to end, which `Event::Closed` tells.
+    fn end(&self, state: &mut State, wakers: &mut Wakers) {
         for (_, (partition, done)) in std::mem::take(&mut state.tickets) {
-            let _ = done.send(Err(CommitError::NotAssigned { partition }));
+            let message = "the consumer ended before the answer came".into();
+            let _ = done.send(Err(CommitError::Unknown { partition, message }));
         }
-        state.ended = Some(unfinished);
+        state.ended = true;
         wakers.add(state.waiting.take());
         wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
         self.listeners.end();
+    }
+
+    fn close(&self, state: &mut State, unfinished: Unfinished, wakers: &mut Wakers) {
+        self.end(state, wakers);
+        for closer in state.closers.drain(..) {
+            let _ = closer.send(unfinished.clone());
+        }
+        state.closed = Some(unfinished);
+    }
+
+    /// The driver is gone, in whatever way. If it did not say so before, that is an error of its own.
+    pub(crate) fn driver_ended(&self) {
+        let mut wakers = Wakers::default();
+        {
+            let mut state = self.lock();
+            if state.closed.is_some() {
+                return;
+            }
+            let error = ConsumeError {
+                kind: ConsumeErrorKind::Internal,
+                partition: None,
+                message: "the background task of this consumer ended before it was closed: its runtime was shut down, or ottla has a \
+                          bug (then please report it, with the panic's message)"
+                    .into(),
+                fatal: true,
+            };
+            match state.reached.take() {
+                Some(reached) => drop(reached.send(Err(error))),
+                None => state.push_problem(error),
+            }
+            let uncommitted = state.lanes.keys().cloned().collect();
+            self.close(&mut state, Unfinished { in_work: Vec::new(), uncommitted }, &mut wakers);
+            self.refresh_urgent(&state);
+        }
+        wakers.wake();
     }
 
     // ---------------------------------------------------------------- the streams' side
@@ -453,7 +525,7 @@ impl Inbox {
         let mut state = self.lock();
         let state = &mut *state;
         self.resume(state);
-        if state.ended.is_some() {
+        if state.ended {
             return Poll::Ready(None);
         }
         self.check_unacked(state);
@@ -515,7 +587,7 @@ impl Inbox {
             self.refresh_urgent(state);
             return Poll::Ready(Some(Err(problem)));
         }
-        if state.ended.is_some() {
+        if state.ended {
             return Poll::Ready(None);
         }
         while let Some(partition) = state.unclaimed.pop_front() {
@@ -553,19 +625,16 @@ impl Inbox {
 
     /// A batch cannot be read: what follows it is thrown away, and the core fetches it again or tells the user.
     pub(crate) fn corrupt(&self, handle: &PartitionHandle, error: &RecordError) {
-        let mut garbage = Vec::new();
-        {
-            let mut state = self.lock();
-            let state = &mut *state;
-            if let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle)) {
-                for chunk in lane.chunks.drain(..) {
-                    self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
-                }
-                let (offset, next_offset) = (error.offset, error.next_offset);
-                self.command(Command::Corrupt { handle: handle.clone(), offset, next_offset, what: error.to_string() });
-            }
-            garbage.extend(state.turns.iter().position(|turn| *turn == handle.partition).and_then(|at| state.turns.remove(at)));
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle)) else { return };
+        for chunk in lane.chunks.drain(..) {
+            self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
         }
+        state.turns.retain(|turn| *turn != handle.partition);
+        let (offset, next_offset) = (error.offset, error.next_offset);
+        lane.resume_at = Some(offset);
+        self.command(Command::Corrupt { handle: handle.clone(), offset, next_offset, what: error.to_string() });
     }
 
     /// Stops handing out when too much is unacknowledged, and says so once.
@@ -576,6 +645,10 @@ impl Inbox {
         let (count, oldest) = self.unacked(state);
         let Some((partition, offset)) = oldest.filter(|_| count >= self.unacked_records_max) else { return };
         state.blocked = true;
+        // Where each partition has a stream of its own, the one over all of them tells.
+        if let Some(waker) = state.waiting.take() {
+            waker.wake();
+        }
         state.push_problem(ConsumeError {
             kind: ConsumeErrorKind::TooManyUnacked,
             message: format!(
@@ -683,7 +756,7 @@ impl Inbox {
     pub(crate) fn commit(&self, handle: &PartitionHandle, position: Position) -> oneshot::Receiver<Result<(), CommitError>> {
         let (done, receiver) = oneshot::channel();
         let mut state = self.lock();
-        if state.ended.is_some() {
+        if state.ended {
             let _ = done.send(Err(CommitError::NotAssigned { partition: handle.partition.clone() }));
             return receiver;
         }
@@ -697,16 +770,24 @@ impl Inbox {
     pub(crate) fn partition_end(&self, handle: &PartitionHandle) -> PartitionEnd {
         let state = self.lock();
         match state.lanes.get(&handle.partition).filter(|lane| lane.is(handle)) {
-            _ if state.ended.is_some() => PartitionEnd::Closed,
+            _ if state.ended => PartitionEnd::Closed,
             None => PartitionEnd::Lost,
             Some(lane) if lane.revoking => PartitionEnd::Revoked,
             Some(_) => PartitionEnd::Open,
         }
     }
 
-    /// A partition's stream was dropped: a drain may have waited for that.
-    pub(crate) fn released(&self) {
-        self.command(Command::Nudge);
+    /// A partition's stream was dropped: a drain may have waited for that. If the partition is still assigned, it is offered again.
+    pub(crate) fn released(&self, handle: &PartitionHandle) {
+        let abandoned = {
+            let state = self.lock();
+            let lane = state.lanes.get(&handle.partition).filter(|lane| lane.is(handle) && !lane.assigned.is_fenced());
+            lane.filter(|_| !state.ended).map(|lane| lane.assigned.watermark().offset)
+        };
+        match abandoned {
+            Some(offset) => self.seek(&handle.partition, SeekTarget::Offset(offset)),
+            None => self.command(Command::Nudge),
+        }
     }
 
     /// Resolves when the first broker has answered, or with the first problem there is.
@@ -719,7 +800,7 @@ impl Inbox {
     pub(crate) fn closed(&self) -> oneshot::Receiver<Unfinished> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        match &state.ended {
+        match &state.closed {
             Some(unfinished) => drop(sender.send(unfinished.clone())),
             None => state.closers.push(sender),
         }

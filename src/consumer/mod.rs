@@ -7,6 +7,7 @@ mod acks;
 mod at_least_once;
 mod at_most_once;
 mod builder;
+mod deliveries;
 mod delivery;
 mod feed;
 mod handle;
@@ -58,6 +59,12 @@ impl Consumer {
     pub fn at_least_once(self) -> AtLeastOnce {
         let (feed, member) = self.join(Mode::AtLeastOnce);
         AtLeastOnce::new(feed, member)
+    }
+
+    /// Joins the group; as [`at_least_once`](Self::at_least_once), with one ack for a whole batch: for those who count nanoseconds.
+    pub fn batches(self) -> Batches {
+        let (feed, member) = self.join(Mode::AtLeastOnce);
+        Batches::new(feed, member)
     }
 
     /// Joins the group; records are committed before they are handed out.

@@ -10,11 +10,11 @@ use std::{
 use futures_core::Stream;
 
 use super::{
+    deliveries::Deliveries,
     delivery::Delivery,
-    feed::{Feed, Next, ReadSettings},
-    inbox::{Inbox, Redelivery},
+    feed::{Feed, ReadSettings},
+    inbox::Inbox,
     member::Member,
-    run::RunCursor,
 };
 use crate::{
     error::{CloseError, ConsumeError},
@@ -89,9 +89,11 @@ impl Stream for Partitions {
 ///
 /// `None` means that the partition is revoked, lost, sought elsewhere, or the consumer closes; [`end`](Self::end) says which. **A
 /// rebalance waits until the stream is dropped** (up to `drain_timeout`), so that a task may finish what it does and acknowledge it.
+///
+/// A stream that is dropped while its partition is still assigned (its task panicked, say) comes again from [`Partitions::next`], at the
+/// first record that is not acknowledged; acks of deliveries from the dropped one then change nothing any more.
 pub struct PartitionStream {
-    feed: Feed,
-    cursor: Option<RunCursor>,
+    deliveries: Deliveries,
     handle: PartitionHandle,
     /// Given back before the core is told.
     claim: Option<Arc<()>>,
@@ -113,7 +115,7 @@ pub enum PartitionEnd {
 
 impl PartitionStream {
     fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
-        Self { feed: Feed::new(inbox, Some(handle.clone()), settings), cursor: None, handle, claim: Some(claim) }
+        Self { deliveries: Deliveries::new(Feed::new(inbox, Some(handle.clone()), settings)), handle, claim: Some(claim) }
     }
 
     /// Returns the partition.
@@ -123,7 +125,7 @@ impl PartitionStream {
 
     /// Says whether and why the stream has ended.
     pub fn end(&self) -> PartitionEnd {
-        self.feed.inbox().partition_end(&self.handle)
+        self.deliveries.feed().inbox().partition_end(&self.handle)
     }
 
     /// Waits for the partition's next record.
@@ -139,47 +141,13 @@ impl PartitionStream {
     #[inline]
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
-            if let Some(cursor) = &mut self.cursor
-                && !cursor.run().assigned().is_fenced()
-                && !self.feed.inbox().is_urgent()
-                && let Some(Ok(delivery)) = cursor.next()
-            {
-                return Poll::Ready(Some(delivery));
-            }
-            match ready!(self.poll_more(cx)) {
-                Some(None) => {}
-                Some(Some(delivery)) => return Poll::Ready(Some(delivery)),
+            match ready!(self.deliveries.poll_next(cx)) {
+                Some(Ok(delivery)) => return Poll::Ready(Some(delivery)),
+                // Errors are told by the stream of streams.
+                Some(Err(_)) => {}
                 None => return Poll::Ready(None),
             }
         }
-    }
-
-    #[inline(never)]
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<Delivery>>> {
-        if let Some(Ok(redelivery)) = self.feed.take_urgent() {
-            return Poll::Ready(Some(Redelivery::into_delivery(redelivery)));
-        }
-        if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced()) {
-            match cursor.next() {
-                Some(Ok(delivery)) => return Poll::Ready(Some(Some(delivery))),
-                Some(Err(error)) => {
-                    let run = Arc::clone(cursor.run());
-                    self.feed.corrupt(&run, &error);
-                }
-                None => {}
-            }
-        }
-        self.cursor = None;
-        Poll::Ready(match ready!(self.feed.poll_next(cx)) {
-            Some(Ok(Next::Run(run))) => {
-                self.cursor = Some(RunCursor::new(run));
-                Some(None)
-            }
-            Some(Ok(Next::Redelivery(redelivery))) => Some(redelivery.into_delivery()),
-            // Errors are told by the stream of streams.
-            Some(Err(_)) => Some(None),
-            None => None,
-        })
     }
 }
 
@@ -194,8 +162,8 @@ impl Stream for PartitionStream {
 
 impl Drop for PartitionStream {
     fn drop(&mut self) {
-        self.cursor = None;
+        self.deliveries.release();
         self.claim = None;
-        self.feed.inbox().released();
+        self.deliveries.feed().inbox().released(&self.handle);
     }
 }

@@ -4,7 +4,7 @@
 //! blocks are no larger than the user's pace calls for. A block doubles while the user asks again before the next tick, and at each
 //! tick shrinks to a fraction of what was used since the last. Any offset may end a block, whether or not a record has that offset.
 
-use crate::model::{Offset, Position};
+use crate::model::{LeaderEpoch, Offset, Position};
 
 /// The first block, and the smallest.
 const RECORDS_MIN: i64 = 16;
@@ -18,13 +18,14 @@ pub(crate) struct ReleaseWindow {
     released: Offset,
     /// A commit of this offset has been asked for.
     demanded: Offset,
+    demanded_epoch: Option<LeaderEpoch>,
     block: i64,
     used_since_tick: i64,
 }
 
 impl ReleaseWindow {
     pub(crate) fn new(start: Offset) -> Self {
-        Self { released: start, demanded: start, block: RECORDS_MIN, used_since_tick: 0 }
+        Self { released: start, demanded: start, demanded_epoch: None, block: RECORDS_MIN, used_since_tick: 0 }
     }
 
     pub(crate) fn released(&self) -> Offset {
@@ -46,7 +47,13 @@ impl ReleaseWindow {
         self.demanded = Offset(until);
         // The leader epoch belongs to the last record before the position; within a run the epoch of its end may be a newer one.
         let leader_epoch = end.leader_epoch.filter(|_| until == end.offset.0);
+        self.demanded_epoch = leader_epoch;
         Some(Position { offset: Offset(until), leader_epoch })
+    }
+
+    /// What was demanded and is not acknowledged yet.
+    pub(crate) fn unanswered(&self) -> Option<Position> {
+        (self.demanded > self.released).then_some(Position { offset: self.demanded, leader_epoch: self.demanded_epoch })
     }
 
     pub(crate) fn committed(&mut self, offset: Offset) {

@@ -32,6 +32,8 @@ use super::{
 };
 use crate::model::{Offset, Position, TopicPartition};
 
+/// Longer than any wait: what a user's own duration is cut to, before it is added to a time.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a member that cannot go on tries to leave its group.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -104,9 +106,22 @@ struct Release {
     drain_until: Instant,
     /// What is still in work.
     in_work: BTreeSet<TopicPartition>,
-    /// Drained; what was finished is being committed until this moment.
-    flushing: bool,
+    step: ReleaseStep,
+    /// Until when to wait for the commit.
     commit_until: Instant,
+}
+
+/// Draining → (out of time: LastLook →) Drained → Committing → released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReleaseStep {
+    /// Records are in work.
+    Draining,
+    /// Time is up; what was finished up to now still counts.
+    LastLook,
+    /// Nothing more is waited for, or there is nothing to wait for.
+    Drained,
+    /// What was finished is being committed.
+    Committing,
 }
 
 /// The end, in progress.
@@ -121,6 +136,8 @@ struct Liveness {
     activity: u64,
     last_active: Instant,
     next_look: Instant,
+    /// The limit is reached: what the next progress says decides.
+    judging: bool,
     stalled: bool,
 }
 
@@ -152,7 +169,7 @@ impl Consumer {
             closing: None,
             closed: false,
             reached: false,
-            liveness: Liveness { activity: 0, last_active: now, next_look: now, stalled: false },
+            liveness: Liveness { activity: 0, last_active: now, next_look: now, judging: false, stalled: false },
             redeliveries: BTreeMap::new(),
             redelivery_count: 0,
             events: VecDeque::new(),
@@ -297,14 +314,14 @@ impl Consumer {
         next = earliest(next, self.fetcher.poll_timeout());
         if let Some(release) = &self.release {
             let until =
-                if release.flushing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
+                if release.step == ReleaseStep::Committing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
             next = earliest(next, Some(until));
         }
         if let Some(closing) = &self.closing {
             next = earliest(next, Some((closing.deadline, "close")));
         }
-        let committing = self.release.as_ref().is_some_and(|release| release.flushing);
-        if !self.owned.is_empty() && !self.liveness.stalled && !committing {
+        let committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
+        if !self.owned.is_empty() && !self.liveness.stalled && !committing && self.closing.is_none() {
             next = earliest(next, Some((self.liveness.next_look, "is the user still processing")));
         }
         if let Some(((due, _), _)) = self.redeliveries.first_key_value() {
@@ -365,11 +382,12 @@ impl Consumer {
             }
             Command::Dropped { handle, token, attempt, after } => {
                 let wait = after.unwrap_or_else(|| {
-                    let doubled = self.settings.redelivery_backoff.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+                    // The attempt to come is the second after one failure.
+                    let doubled = self.settings.redelivery_backoff.saturating_mul(1 << attempt.saturating_sub(2).min(16));
                     doubled.min(self.settings.redelivery_backoff_max)
                 });
                 self.redelivery_count += 1;
-                self.redeliveries.insert((now + wait, self.redelivery_count), (handle, token));
+                self.redeliveries.insert((now + wait.min(FOREVER), self.redelivery_count), (handle, token));
             }
             Command::Corrupt { handle, offset, next_offset, what } => self.handle_corrupt(now, handle, offset, next_offset, what),
             Command::Pause { partitions, paused } => {
@@ -406,12 +424,20 @@ impl Consumer {
             if !self.is_current(&handle) {
                 continue;
             }
-            self.committer.handle_finished(now, &handle, finished);
-            if let Some(release) = &mut self.release
-                && !in_work
-            {
-                release.in_work.remove(&handle.partition);
+            match &mut self.release {
+                // What is finished after the drain was given up is not committed: the release would never end.
+                Some(Release { step: ReleaseStep::Committing, .. }) => continue,
+                Some(release) if !in_work => {
+                    release.in_work.remove(&handle.partition);
+                }
+                _ => {}
             }
+            self.committer.handle_finished(now, &handle, finished);
+        }
+        if let Some(release) = &mut self.release
+            && release.step == ReleaseStep::LastLook
+        {
+            release.step = ReleaseStep::Drained;
         }
     }
 
@@ -425,6 +451,7 @@ impl Consumer {
             );
             let partition = Some(handle.partition.clone());
             self.fetcher.remove(&handle);
+            self.positions.remove(&handle);
             self.tell(Problem { kind: ProblemKind::Corrupt, partition, code: None, what, fatal: false });
         } else {
             owned.refetched = Some(offset);
@@ -489,6 +516,9 @@ impl Consumer {
         }
         self.committer.membership_lost(now);
         self.positions.clear();
+        if let Some(closing) = &mut self.closing {
+            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
+        }
         self.owned.clear();
         self.release = None;
         if !handles.is_empty() {
@@ -510,8 +540,9 @@ impl Consumer {
         // The commit needs some of the time that is left, however little that is.
         let left = deadline.saturating_duration_since(now);
         let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
-        self.release =
-            Some(Release { drain_until, in_work: self.owned.keys().cloned().collect(), flushing: false, commit_until: deadline });
+        // Of what has not begun, nothing can be in work.
+        let in_work = self.owned.iter().filter(|(_, owned)| owned.started).map(|(partition, _)| partition.clone()).collect();
+        self.release = Some(Release { drain_until, in_work, step: ReleaseStep::Draining, commit_until: deadline });
         self.events.push_back(Event::Revoking(self.handles()));
         self.events.push_back(Event::ReadProgress);
     }
@@ -524,11 +555,18 @@ impl Consumer {
             return true;
         }
         let Some(release) = &mut self.release else { return false };
-        if !release.flushing {
-            if !release.in_work.is_empty() && now < release.drain_until {
-                return false;
+        if release.step != ReleaseStep::Committing {
+            match release.step {
+                ReleaseStep::Draining if release.in_work.is_empty() => {}
+                ReleaseStep::Draining if now >= release.drain_until => {
+                    release.step = ReleaseStep::LastLook;
+                    self.events.push_back(Event::ReadProgress);
+                    return true;
+                }
+                ReleaseStep::Draining | ReleaseStep::LastLook => return false,
+                ReleaseStep::Drained | ReleaseStep::Committing => {}
             }
-            release.flushing = true;
+            release.step = ReleaseStep::Committing;
             if let Some(closing) = &mut self.closing {
                 closing.unfinished.in_work = release.in_work.iter().cloned().collect();
             }
@@ -566,10 +604,17 @@ impl Consumer {
     }
 
     fn start_close(&mut self, now: Instant, timeout: Duration) {
-        if self.closing.is_some() {
+        if let Some(closing) = &mut self.closing {
+            // A second call may shorten the first one's time.
+            let deadline = closing.deadline.min(now + timeout.min(FOREVER));
+            closing.deadline = deadline;
+            if let Some(release) = &mut self.release {
+                release.commit_until = release.commit_until.min(deadline);
+                release.drain_until = release.drain_until.min(now + deadline.saturating_duration_since(now) * 3 / 4);
+            }
             return;
         }
-        let deadline = now + timeout;
+        let deadline = now + timeout.min(FOREVER);
         let leaving = self.owned.is_empty();
         self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving });
         if leaving {
@@ -611,12 +656,21 @@ impl Consumer {
     fn drive_liveness(&mut self, now: Instant) -> bool {
         // A member that stalls while its partitions are awaited elsewhere holds up the whole group: it is looked at all the same, until
         // nothing of it is in work any more.
-        let committing = self.release.as_ref().is_some_and(|release| release.flushing);
-        if self.owned.is_empty() || self.liveness.stalled || committing || now < self.liveness.next_look {
+        let committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
+        if self.owned.is_empty() || self.liveness.stalled || committing || self.closing.is_some() || now < self.liveness.next_look {
             return false;
         }
         let limit = self.settings.processing_timeout;
-        if now.saturating_duration_since(self.liveness.last_active) >= limit {
+        let due = now.saturating_duration_since(self.liveness.last_active) >= limit;
+        if due && !self.liveness.judging {
+            // One more look, in case something moved since the last.
+            self.liveness.judging = true;
+            self.liveness.next_look = now + Duration::from_millis(1);
+            self.events.push_back(Event::ReadProgress);
+            return true;
+        }
+        self.liveness.judging = false;
+        if due {
             self.liveness.stalled = true;
             let what = format!(
                 "no record was taken or acknowledged for {limit:?} (processing_timeout) and this member of group {:?} has left it: its \
@@ -722,11 +776,23 @@ impl Consumer {
 
     fn handle_position_event(&mut self, now: Instant, event: PositionEvent) {
         match event {
+            // Nothing begins, or goes on, that is being released.
+            PositionEvent::Resolved { .. } if self.release.is_some() => {}
             PositionEvent::Resolved { handle, position, committed, truncated } => {
                 let Some(owned) = self.owned.get(&handle.partition).filter(|owned| owned.handle == handle) else { return };
                 let back = truncated.is_some()
                     || self.fetcher.position(&handle.partition).is_some_and(|reading| position.offset < reading.offset);
-                if !owned.started {
+                let started = owned.started;
+                if let Some(truncated) = truncated {
+                    let what = format!(
+                        "the log of {} was truncated below what had been read or committed (an unclean leader election): reading goes on at \
+                         offset {} instead of {}",
+                        handle.partition, truncated.to.offset.0, truncated.from.offset.0
+                    );
+                    let partition = Some(handle.partition.clone());
+                    self.tell(Problem { kind: ProblemKind::Truncated, partition, code: None, what, fatal: false });
+                }
+                if !started {
                     self.start(now, handle, position, committed);
                 } else if back {
                     // Reading goes back: acks of what was read before must not count for what comes in its place.
@@ -753,6 +819,7 @@ impl Consumer {
                 let watermarks = Watermarks { high: high_watermark, last_stable: last_stable_offset };
                 self.events.push_back(Event::Watermarks { handle, watermarks });
             }
+            FetchEvent::OutOfRange { .. } | FetchEvent::Validate { .. } | FetchEvent::Truncated { .. } if self.release.is_some() => {}
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }
@@ -762,6 +829,7 @@ impl Consumer {
                 if self.release.is_none() && self.owned.contains_key(&partition) {
                     tracing::info!(target: "ottla", %partition, "the topic was deleted and made anew: reading starts over");
                     let handle = self.renew(&partition);
+                    self.events.push_back(Event::Halted(partition));
                     self.positions.resolve(now, &handle);
                 }
             }

@@ -149,6 +149,8 @@ pub(crate) enum Event {
     },
     /// Hand out nothing more of these; answer with `Command::Progress` now and whenever something of them leaves the user's hands.
     Revoking(Vec<PartitionHandle>),
+    /// Hand out nothing more of it: it will be read from elsewhere, under a new handle.
+    Halted(TopicPartition),
     /// Nothing of these is in work any more, and what was finished is committed, as far as there was time.
     Revoked(Vec<PartitionHandle>),
     /// Somebody else has these already: acks of them change nothing any more.

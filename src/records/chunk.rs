@@ -113,7 +113,9 @@ impl ChunkReader {
                 Ok(()) => open.next = Some(Position { offset: batch.next_offset(), leader_epoch: batch.leader_epoch }),
                 Err(kind) if open.next.is_none() => {
                     self.number += 1;
-                    return Some(Err(RecordError { offset: batch.base, next_offset: batch.next_offset(), kind }));
+                    // What comes before `from` has been read already.
+                    let offset = batch.base.max(self.chunk.from);
+                    return Some(Err(RecordError { offset, next_offset: batch.next_offset(), kind }));
                 }
                 Err(kind) => {
                     self.verdict = Some(Err(kind));

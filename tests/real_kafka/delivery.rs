@@ -75,7 +75,7 @@ async fn batches_are_acknowledged_whole_and_come_again_when_dropped() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("batches", 2), kafka.group("batches"));
     kafka.produce(&topic, 2, 300);
-    let mut batches = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().at_least_once().batches();
+    let mut batches = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().batches();
     let mut seen = BTreeSet::new();
     let mut dropped = BTreeSet::new();
     while seen.len() < 600 {
