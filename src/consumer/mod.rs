@@ -3,7 +3,7 @@
 //! The delivery contract is kept here, on the user's side of the core: `acks` knows what is finished, `run` holds what was fetched,
 //! `inbox` stands between the driver and the streams.
 
-mod acks;
+pub(crate) mod acks;
 mod at_least_once;
 mod at_most_once;
 mod builder;
@@ -16,7 +16,7 @@ mod manual;
 mod member;
 mod partitions;
 mod release;
-mod run;
+pub(crate) mod run;
 
 pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;

@@ -42,7 +42,7 @@ fn batch(base: i64, count: i32, epoch: i32, extra: usize) -> Vec<u8> {
     body.extend((-1i16).to_be_bytes());
     body.extend((-1i32).to_be_bytes());
     body.extend(0i32.to_be_bytes());
-    body.resize(body.len() + extra, 7);
+    body.extend_from_slice(&vec![0; extra]);
     let mut bytes = Vec::new();
     bytes.extend(base.to_be_bytes());
     bytes.extend((body.len() as i32 + 9).to_be_bytes());

@@ -72,7 +72,7 @@ fn a_flipped_byte_never_panics() {
 fn random_bytes_never_panic() {
     // Mostly small ones: they are lengths and counts that lead deeper in.
     let byte = prop_oneof![4 => 0u8..4, 1 => any::<u8>(), 1 => Just(0xff), 1 => Just(0x7f)];
-    let config = Config { cases: 1_000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&vec(byte, 0..120), |bytes| {
             let bytes = Bytes::from(bytes);
