@@ -1,4 +1,4 @@
-//! What a record costs between the frame and the user's hands, and back as an ack. `cargo bench --features bench --bench decode`.
+//! What a record costs between the frame and the user's hands, and back as an ack. `cargo bench --features __bench --bench decode`.
 
 use std::{hint::black_box, time::Duration};
 

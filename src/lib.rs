@@ -43,11 +43,14 @@
 #![forbid(unsafe_code)]
 
 mod assignor;
-#[cfg(feature = "bench")]
+#[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
 mod consumer;
 mod error;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod model;
 mod net;
 mod proto;

@@ -22,7 +22,7 @@ pub(crate) use compress::{Codecs, DecompressError};
 pub use headers::Headers;
 pub(crate) use record::{Cursor, Head, RawRecord, Segment};
 
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "__bench"))]
 #[cfg_attr(not(test), allow(dead_code, reason = "benches write only what a producer would"))]
 pub(crate) mod encode;
 #[cfg(test)]

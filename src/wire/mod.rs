@@ -48,6 +48,24 @@ pub(crate) enum Api {
     OffsetForLeaderEpoch = 23,
 }
 
+#[cfg(any(fuzzing, test))]
+impl Api {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Fetch,
+        Self::ListOffsets,
+        Self::Metadata,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
+        Self::FindCoordinator,
+        Self::JoinGroup,
+        Self::Heartbeat,
+        Self::LeaveGroup,
+        Self::SyncGroup,
+        Self::ApiVersions,
+        Self::OffsetForLeaderEpoch,
+    ];
+}
+
 /// An answer whose bytes do not make sense: what was read, and what was wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {api:?} answer (version {version}): {what} at byte {at}")]

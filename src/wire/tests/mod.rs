@@ -10,22 +10,7 @@ mod versions;
 
 use super::Api;
 
-const APIS: [Api; 12] = [
-    Api::Fetch,
-    Api::ListOffsets,
-    Api::Metadata,
-    Api::OffsetCommit,
-    Api::OffsetFetch,
-    Api::FindCoordinator,
-    Api::JoinGroup,
-    Api::Heartbeat,
-    Api::LeaveGroup,
-    Api::SyncGroup,
-    Api::ApiVersions,
-    Api::OffsetForLeaderEpoch,
-];
-
 /// Every API at every version that ottla speaks.
 fn every_version() -> impl Iterator<Item = (Api, i16)> {
-    APIS.into_iter().flat_map(|api| api.versions().map(move |version| (api, version)))
+    Api::ALL.into_iter().flat_map(|api| api.versions().map(move |version| (api, version)))
 }

@@ -6,7 +6,7 @@ use kafka_protocol::{
     protocol::{Decodable, HeaderVersion},
 };
 
-use super::{super::*, APIS};
+use super::super::*;
 use crate::model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
 
 /// A request with everything set that can be.
@@ -135,7 +135,7 @@ fn check<T: Decodable + HeaderVersion>(api: Api, check: impl Fn(T, i16, bool)) {
 /// Trap 11: the crate refuses a field that the version lacks.
 #[test]
 fn everything_can_be_said_at_every_version_that_is_offered() {
-    for request in APIS.into_iter().flat_map(|api| [rich(api), plain(api)]) {
+    for request in Api::ALL.into_iter().flat_map(|api| [rich(api), plain(api)]) {
         for version in request.versions() {
             request.encode(version, 1, "client").unwrap_or_else(|error| panic!("{error}"));
         }
@@ -147,7 +147,7 @@ fn other_versions_are_refused_without_a_byte() {
     let by_name = plain(Api::Fetch);
     let error = by_name.encode(13, 1, "client").unwrap_err();
     assert_eq!(error.to_string(), "cannot encode Fetch version 13: it can be said at versions 4 to 12");
-    for request in APIS.map(rich) {
+    for request in Api::ALL.map(rich) {
         let versions = request.versions();
         assert!(request.encode(versions.start() - 1, 1, "client").is_err());
         assert!(request.encode(versions.end() + 1, 1, "client").is_err());
