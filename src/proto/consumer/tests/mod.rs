@@ -1,5 +1,6 @@
 //! The whole core, with the user's side as it is, against a cluster in memory, under virtual time.
 
+mod chaos;
 mod delivery;
 mod fetching;
 mod group;
