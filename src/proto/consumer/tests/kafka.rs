@@ -122,6 +122,10 @@ pub(super) struct Kafka {
     parked: Vec<ParkedFetch>,
     answers: VecDeque<(Call, Bytes)>,
     topic_ids: u8,
+    /// How many bytes of records were sent.
+    pub(super) bytes_fetched: usize,
+    /// Fetch answers name partitions nobody asked for, too.
+    pub(super) stray: bool,
 }
 
 impl Kafka {
@@ -141,6 +145,8 @@ impl Kafka {
             parked: Vec::new(),
             answers: VecDeque::new(),
             topic_ids: 0,
+            bytes_fetched: 0,
+            stray: false,
         }
     }
 
@@ -434,10 +440,18 @@ impl Kafka {
             let topic_response = FetchableTopicResponse::default().with_partitions(partitions.collect());
             topic_response.with_topic(topic.topic.clone()).with_topic_id(topic.topic_id)
         });
-        let topics: Vec<_> = topics.collect();
+        let mut topics: Vec<_> = topics.collect();
         if !something && bytes < request.min_bytes as usize && now < until {
             self.parked.push(ParkedFetch { call, request, until });
             return;
+        }
+        self.bytes_fetched += bytes;
+        if self.stray {
+            let partition =
+                |number| PartitionData::default().with_partition_index(number).with_records(Some(Bytes::from_static(b"stray")));
+            let strays = FetchableTopicResponse::default().with_topic_id([9; 16].to_vec().try_into().expect("16 bytes"));
+            topics.push(strays.with_partitions(vec![partition(0)]));
+            topics[0].partitions.extend([partition(7), partition(i32::MAX)]);
         }
         let endpoint =
             |id: i32| NodeEndpoint::default().with_node_id(id.into()).with_host(format!("b{id}").into()).with_port(9092);

@@ -68,6 +68,14 @@ impl Ledger {
         self.acked_below.insert(partition.clone(), below);
     }
 
+    /// The partition begins anew, as another.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.handed.retain(|handed| handed.partition != *partition);
+        self.offsets.remove(partition);
+        self.acked.remove(partition);
+        self.acked_below.remove(partition);
+    }
+
     /// A record was handed out: invariants B and C.
     pub(super) fn taken(
         &mut self,

@@ -3,7 +3,7 @@
 //! Time jumps to whatever comes next. What ottla promises is asserted at every step, not only at a test's end (see `ledger`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{
         Arc,
@@ -36,11 +36,11 @@ const LATENCY: Duration = Duration::from_millis(1);
 /// How often a consumer may be busy without time passing before it counts as a busy loop.
 const STEPS_MAX: usize = 20_000;
 
-pub(super) fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(super) fn ms(milliseconds: u64) -> Duration {
+pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
@@ -290,6 +290,14 @@ impl World {
             let Some(last) = log.visible.last() else { return true };
             self.kafka.committed(partition).is_some_and(|committed| committed > *last)
                 && log.visible.iter().all(|offset| self.ledger.was_handed_out(partition, *offset))
+        })
+    }
+
+    /// Says whether everything is committed: at most once, that is all that can be asked for.
+    pub(super) fn is_committed(&self) -> bool {
+        self.kafka.partitions().iter().all(|partition| {
+            let last = self.kafka.find(partition).and_then(|log| log.visible.last());
+            last.is_none_or(|last| self.kafka.committed(partition).is_some_and(|committed| committed > *last))
         })
     }
 
@@ -596,12 +604,6 @@ impl World {
             self.clients[client].woken.0.store(true, Ordering::Relaxed);
         }
         taken
-    }
-
-    pub(super) fn clients_awake(&self) -> BTreeSet<usize> {
-        (0..self.clients.len())
-            .filter(|client| self.clients[*client].is_awake() && self.clients[*client].closed.is_none())
-            .collect()
     }
 }
 

@@ -103,6 +103,11 @@ impl Kafka {
         self.after_departure(now);
     }
 
+    pub(in super::super) fn remove_member(&mut self, now: Instant, id: &str) {
+        self.group.members.remove(id);
+        self.after_departure(now);
+    }
+
     /// Moves the coordinator. A group that was in the middle of a round begins with nobody.
     pub(in super::super) fn move_coordinator(&mut self, now: Instant, to: i32) {
         self.coordinator = to;

@@ -30,7 +30,7 @@ pub(in super::super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(leader: i32) -> Self {
+    pub(in super::super) fn new(leader: i32) -> Self {
         Self {
             leader,
             epoch: 0,

@@ -1,0 +1,264 @@
+//! Getting at the records: each scenario is something that went wrong elsewhere.
+
+use super::{
+    kafka::Fate,
+    world::{Records, World, builder, ms, orders, secs},
+};
+use crate::{
+    consumer::{ConsumerBuilder, OffsetReset},
+    error::ConsumeErrorKind,
+    records::encode::{TestBatch, TestRecord},
+    wire::{Api, ErrorCode},
+};
+
+fn join(world: &mut World, builder: ConsumerBuilder) -> usize {
+    world.join(builder, |consumer| Records::AtLeastOnce(consumer.at_least_once()))
+}
+
+/// Elsewhere, memory grew without a limit while the user did not take anything (librdkafka #5140, franz-go #701).
+#[test]
+fn what_is_fetched_and_not_taken_stays_within_the_budget() {
+    const BUDGET: usize = 40_000;
+    let mut world = World::new(6);
+    for partition in 0..6 {
+        for _ in 0..100 {
+            world.produce(partition, 20);
+        }
+    }
+    let client =
+        join(&mut world, builder().buffer_bytes_max(BUDGET).partition_fetch_bytes_max(10_000).processing_timeout(secs(1000)));
+    world.habits(client, |habits| habits.takes = false);
+    world.run(secs(30));
+    let sent = world.kafka.bytes_fetched;
+    assert!(sent <= BUDGET && sent > BUDGET / 2, "{sent} bytes");
+    let fetches = world.kafka.count(Api::Fetch);
+    world.run(secs(30));
+    assert_eq!(world.kafka.count(Api::Fetch), fetches, "there is no room to ask for anything");
+    world.habits(client, |habits| habits.takes = true);
+    world.finish(secs(60));
+}
+
+/// Elsewhere, what was fetched of a paused partition was thrown away and fetched again and again (KAFKA-7548, librdkafka #5343).
+#[test]
+fn a_paused_partition_is_not_fetched_and_what_was_fetched_is_kept() {
+    let mut world = World::new(2);
+    for _ in 0..50 {
+        world.produce(0, 20);
+        world.produce(1, 20);
+    }
+    let client = join(&mut world, builder().buffer_bytes_max(200_000).partition_fetch_bytes_max(5_000));
+    world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(5)));
+    world.run(secs(4));
+    world.with_handle(client, |handle| handle.pause([&orders(0)]));
+    world.run(secs(2));
+    let (handed, seen) = (world.handed_out(&orders(0)).len(), world.kafka.seen.len());
+    world.habits(client, |habits| habits.work = ms(0));
+    world.run(secs(30));
+    assert!(world.handed_out(&orders(0)).len() <= handed + 1);
+    assert_eq!(world.handed_out(&orders(1)).len(), 1000, "the other partition goes on");
+    let asked = |seen: &super::kafka::Seen| seen.fetched.iter().any(|(partition, _)| *partition == orders(0));
+    assert!(!world.kafka.seen[seen..].iter().any(asked));
+    world.with_handle(client, |handle| handle.resume([&orders(0)]));
+    world.finish(secs(10));
+    let mut froms: Vec<_> = world.kafka.seen.iter().flat_map(|seen| &seen.fetched).filter(|(of, _)| *of == orders(0)).collect();
+    froms.dedup();
+    assert!(froms.is_sorted(), "nothing was fetched twice");
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// Elsewhere, one slow partition held up every other of its broker (sarama).
+#[test]
+fn a_partition_nobody_takes_from_does_not_hold_up_the_others() {
+    let mut world = World::new(1);
+    for _ in 0..20 {
+        world.kafka.topics.get_mut("orders").expect("created").logs.push(super::kafka::Log::new(1));
+    }
+    for partition in 0..21 {
+        world.produce(partition, 100);
+    }
+    let client = world.at_least_once();
+    world.run(ms(10));
+    world.with_handle(client, |handle| handle.pause([&orders(3)]));
+    world.run(secs(5));
+    world.with_handle(client, |handle| handle.pause([&orders(3)]));
+    let others = (0..21).filter(|partition| *partition != 3).map(|partition| world.handed_out(&orders(partition)).len());
+    assert_eq!(others.sum::<usize>(), 2000);
+}
+
+/// Elsewhere, a record larger than what a fetch asks for was skipped (sarama).
+#[test]
+fn a_record_larger_than_any_limit_of_a_fetch_is_read_whole() {
+    let mut world = World::new(1);
+    world.produce(0, 5);
+    let log = world.kafka.log(&orders(0));
+    let mut value = b"v5".to_vec();
+    log.visible.insert(5);
+    log.append(TestBatch {
+        records: vec![TestRecord { key: Some(vec![b'x'; 100_000]), ..TestRecord::new(0, value.split_off(0)) }],
+        ..TestBatch::new(5)
+    });
+    world.produce(0, 5);
+    let client = join(&mut world, builder().partition_fetch_bytes_max(1_000).buffer_bytes_max(10_000));
+    world.finish(secs(5));
+    assert_eq!(world.handed_out(&orders(0)), (0..11).collect::<Vec<_>>());
+    assert_eq!(world.problem_kinds(client), []);
+}
+
+/// Elsewhere, a topic that was deleted and made anew was never read again, with 1,000 errors a second (franz-go 1.22).
+#[test]
+fn a_topic_made_anew_is_read_from_its_beginning() {
+    let mut world = World::new(1);
+    world.produce(0, 30);
+    let client = world.at_least_once();
+    world.finish(secs(5));
+    world.kafka(|kafka, _| kafka.topics.remove("orders"));
+    world.run(secs(30));
+    let seen = world.kafka.seen.len();
+    world.run(secs(60));
+    assert!(world.kafka.seen.len() - seen <= 300, "{} requests in a minute", world.kafka.seen.len() - seen);
+    // The offsets went with the topic.
+    world.kafka.offsets.clear();
+    world.kafka.create("orders", 1);
+    world.ledger.forget(&orders(0));
+    world.produce(0, 20);
+    world.finish(secs(30));
+    assert_eq!(world.handed_out(&orders(0)), (0..20).collect::<Vec<_>>());
+    assert!(world.clients[client].problems.len() <= 3, "{:?}", world.clients[client].problems);
+}
+
+/// Elsewhere, one batch that could not be read stopped every partition for good, in silence (confluent 1.0).
+#[test]
+fn a_broken_batch_stops_its_partition_only_with_its_offset_named() {
+    let mut world = World::new(2);
+    world.produce(0, 5);
+    let log = world.kafka.log(&orders(0));
+    let mut broken = TestBatch::dense(5, 3).encode();
+    *broken.last_mut().expect("not empty") ^= 1;
+    log.append_bytes(5, 7, broken.into());
+    log.produce(5);
+    let client = world.at_least_once();
+    world.run(secs(5));
+    world.produce(1, 10);
+    world.run(secs(60));
+    assert_eq!(world.handed_out(&orders(0)), (0..5).collect::<Vec<_>>());
+    assert_eq!(world.handed_out(&orders(1)).len(), 10);
+    assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Corrupt]);
+    let (_, problem) = &world.clients[client].problems[0];
+    assert!(problem.to_string().contains("offset 5 of orders-0"), "{problem}");
+    assert_eq!(world.kafka.committed(&orders(0)), Some(5));
+    world.ledger.skip(&orders(0), 8);
+    world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(8)));
+    world.finish(secs(5));
+}
+
+/// Elsewhere, an answer that named a partition nobody had asked for ended the process (librdkafka 2.12).
+#[test]
+fn a_partition_nobody_asked_for_is_ignored() {
+    let mut world = World::new(2);
+    world.kafka.stray = true;
+    world.produce(0, 10);
+    world.produce(1, 10);
+    world.at_least_once();
+    world.finish(secs(10));
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// Elsewhere, a follower's word, or a stale leader's, sent the reader back to the beginning (librdkafka #4616).
+#[test]
+fn out_of_range_counts_only_from_the_leader_at_our_own_position() {
+    let mut world = World::new(1);
+    world.produce(0, 50);
+    world.at_least_once();
+    world.finish(secs(5));
+    let asked = world.kafka.count(Api::ListOffsets);
+    world.kafka.rule(Api::Fetch, 1, Fate::Slow(secs(5)));
+    world.run(secs(1));
+    world.elect(0, 2);
+    world.kafka.rule(Api::Fetch, 3, Fate::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    world.produce(0, 50);
+    world.finish(secs(30));
+    assert_eq!(world.kafka.count(Api::ListOffsets), asked);
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+#[test]
+fn records_that_were_deleted_are_stepped_over_and_no_others() {
+    let mut world = World::new(1);
+    for _ in 0..10 {
+        world.produce(0, 10);
+    }
+    let client = world.at_least_once();
+    world.finish(secs(5));
+    world.freeze(client, true);
+    for _ in 0..10 {
+        world.produce(0, 10);
+    }
+    world.kafka(|kafka, _| kafka.log(&orders(0)).delete_before(150));
+    world.ledger.skip(&orders(0), 150);
+    world.freeze(client, false);
+    world.finish(secs(30));
+    let handed = world.handed_out(&orders(0));
+    // One answer was on its way already.
+    assert_eq!(handed[..100], (0..100).collect::<Vec<_>>());
+    assert_eq!(handed[handed.len() - 50..], (150..200).collect::<Vec<_>>());
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// After an unclean election what was lost is not waited for, and what came in its place is read.
+#[test]
+fn a_truncated_log_is_read_on_from_where_it_was_cut() {
+    let mut world = World::new(1);
+    for _ in 0..10 {
+        world.produce(0, 10);
+    }
+    let client = join(&mut world, builder().offset_reset(OffsetReset::Earliest));
+    world.finish(secs(5));
+    world.kafka(|kafka, _| {
+        let log = kafka.log(&orders(0));
+        log.truncate(80);
+        log.elect(2);
+        log.produce(40);
+    });
+    world.finish(secs(30));
+    let handed = world.handed_out(&orders(0));
+    assert_eq!(handed[100..], (80..120).collect::<Vec<_>>(), "{:?}", world.clients[client].problems);
+}
+
+/// After a broker died the partitions it led are read within seconds of their election.
+#[test]
+fn a_broker_that_dies_is_gone_for_a_second_or_two() {
+    let mut world = World::new(3);
+    world.at_least_once();
+    world.run(secs(4));
+    world.stop_broker(2);
+    world.run(secs(1));
+    world.elect(1, 3);
+    world.produce(1, 10);
+    world.produce(0, 10);
+    let since = world.now;
+    world.run_until(secs(3), |world| world.handed_out(&orders(1)).len() == 10);
+    assert!(world.now - since <= ms(1500), "{:?}", world.now - since);
+    world.finish(secs(3));
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// However long a cluster is away, it is asked for seldom, and found again within seconds.
+#[test]
+fn a_cluster_that_is_away_for_an_hour_is_found_again_within_seconds() {
+    let mut world = World::new(2);
+    world.produce(0, 10);
+    let client = world.at_least_once();
+    world.finish(secs(5));
+    for broker in 1..=3 {
+        world.stop_broker(broker);
+    }
+    let wakeups = world.clients[client].wakeups;
+    world.run(secs(3600));
+    let wakeups = world.clients[client].wakeups - wakeups;
+    assert!(wakeups <= 3600 * 12, "{wakeups} wake-ups");
+    assert!(!world.clients[client].problems.is_empty());
+    assert!(world.clients[client].problems.len() <= 130, "said {} times", world.clients[client].problems.len());
+    world.kafka.down.clear();
+    world.produce(0, 10);
+    world.finish(secs(25));
+}

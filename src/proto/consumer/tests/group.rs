@@ -1,0 +1,314 @@
+//! Coming, going, and who owns what: each scenario is something that went wrong elsewhere.
+
+use super::{
+    kafka::{Fate, Log},
+    world::{Records, World, builder, ms, orders, secs},
+};
+use crate::{
+    error::ConsumeErrorKind,
+    wire::{Api, ErrorCode},
+};
+
+/// Elsewhere, a commit between JoinGroup and SyncGroup, or one overtaken by a JoinGroup, cost the assignment (librdkafka #4059, #4908).
+/// The ledger asserts that there is none of the first kind; here is the second.
+#[test]
+fn a_join_waits_for_the_commit_that_is_in_flight() {
+    let mut world = World::new(1);
+    world.produce(0, 10);
+    let client = world.join(builder().metadata_max_age(secs(1)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.run(secs(4));
+    world.kafka.rule(Api::OffsetCommit, 1, Fate::Slow(secs(5)));
+    world.produce(0, 10);
+    world.run_until(secs(2), |world| world.kafka.committed(&orders(0)) == Some(20));
+    let joins = world.kafka.count(Api::JoinGroup);
+    // The coordinator's connection is taken, but the leader of a group notices by itself that there is more to assign.
+    world.kafka.topics.get_mut("orders").expect("created above").logs.push(Log::new(2));
+    world.run(secs(4));
+    assert_eq!(world.clients[client].said("Revoking").len(), 1, "the change was noticed");
+    assert_eq!(world.kafka.count(Api::JoinGroup), joins, "the commit is not answered yet");
+    world.run(secs(3));
+    assert_eq!(world.kafka.count(Api::JoinGroup), joins + 1);
+    world.produce(1, 10);
+    world.finish(secs(3));
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// Elsewhere, a member that had been put out went on reading, because only its commit had heard of it (franz-go v1.21.3, #1326).
+#[test]
+fn a_commit_that_names_a_fatal_membership_error_starts_the_rejoin() {
+    for code in [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::ILLEGAL_GENERATION] {
+        let mut world = World::new(1);
+        world.produce(0, 10);
+        let client = world.join(builder().session_timeout(secs(300)).heartbeat_interval(secs(100)), |consumer| {
+            Records::AtLeastOnce(consumer.at_least_once())
+        });
+        world.finish(secs(5));
+        world.kafka.rule(Api::OffsetCommit, 1, Fate::Refused(code));
+        let joins = world.kafka.count(Api::JoinGroup);
+        world.produce(0, 10);
+        world.run(secs(3));
+        assert_eq!(world.clients[client].said("Lost").len(), 1, "{code}");
+        assert!(world.kafka.count(Api::JoinGroup) > joins, "{code}");
+        if code == ErrorCode::UNKNOWN_MEMBER_ID {
+            // It comes back as another; the broker, who lied, still waits for the first.
+            world.kafka(|kafka, now| kafka.group.members.keys().next().cloned().map(|id| kafka.remove_member(now, &id)));
+        }
+        world.produce(0, 10);
+        world.finish(secs(10));
+    }
+}
+
+/// Elsewhere, the search for the coordinator was bound to a call that had been cancelled, or had no timer behind it (franz-go v1.15.4,
+/// librdkafka #2791, #3396, KAFKA-10793).
+#[test]
+fn the_coordinator_is_found_again_whatever_becomes_of_the_search() {
+    for fate in
+        [Fate::AnswerLost, Fate::Closed, Fate::Ignored, Fate::Garbled, Fate::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE)]
+    {
+        let mut world = World::new(2);
+        world.produce(0, 10);
+        let client = world.at_least_once();
+        world.finish(secs(5));
+        world.kafka.rule(Api::FindCoordinator, 2, fate);
+        world.kafka(|kafka, now| kafka.move_coordinator(now, 2));
+        world.produce(0, 10);
+        world.produce(1, 10);
+        // Longer than the session while a search without an answer is given up: who lost the member must take it back.
+        world.finish(secs(90));
+        let found = world.clients[client].said("CoordinatorFound");
+        assert_eq!(found.len(), 2, "{fate:?}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_dies_and_moves_costs_no_partition() {
+    let mut world = World::new(2);
+    let client = world.at_least_once();
+    world.run(secs(4));
+    for round in 0..5 {
+        let (old, new) = (round % 3 + 1, (round + 1) % 3 + 1);
+        for partition in 0..2 {
+            world.produce(partition, 10);
+            world.elect(partition, new);
+        }
+        world.stop_broker(old);
+        world.run(ms(1500));
+        world.kafka(|kafka, now| kafka.move_coordinator(now, new));
+        world.run(secs(2));
+        world.kafka.down.clear();
+        world.finish(secs(6));
+    }
+    assert_eq!(world.clients[client].said("Lost"), []);
+    assert_eq!(world.clients[client].said("Assigned").len(), 1);
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// Elsewhere, a commit that failed inside a rebalance left the member without any fetch (librdkafka #2933).
+#[test]
+fn a_commit_that_fails_inside_a_rebalance_ends_it_no_worse() {
+    let refused = [
+        ErrorCode::REBALANCE_IN_PROGRESS,
+        ErrorCode::ILLEGAL_GENERATION,
+        ErrorCode::UNKNOWN_MEMBER_ID,
+        ErrorCode::NOT_COORDINATOR,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode::REQUEST_TIMED_OUT,
+        ErrorCode::OFFSET_METADATA_TOO_LARGE,
+        ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+        ErrorCode::UNKNOWN_SERVER_ERROR,
+    ];
+    let fates = refused.map(Fate::Refused).into_iter().chain([Fate::AnswerLost, Fate::Closed, Fate::Ignored, Fate::Garbled]);
+    for fate in fates {
+        let mut world = World::new(1);
+        // Nothing is committed but at the rebalance.
+        let rarely = builder().commit_interval(secs(600)).heartbeat_interval(ms(300));
+        let client = world.join(rarely, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.run(secs(4));
+        world.produce(0, 10);
+        world.run(ms(50));
+        assert_eq!(world.kafka.count(Api::OffsetCommit), 0);
+        world.kafka.rule(Api::OffsetCommit, 1, fate);
+        world.kafka(|kafka, now| kafka.rebalance(now));
+        world.run(secs(90));
+        assert!(world.kafka.count(Api::OffsetCommit) > 0, "{fate:?}");
+        assert!(world.clients[client].said("Assigned").len() >= 2, "{fate:?}:\n{}", world.report());
+        world.produce(0, 10);
+        world.kafka(|kafka, now| kafka.rebalance(now));
+        world.run(secs(5));
+        assert!(world.is_done(), "{fate:?}:\n{}", world.report());
+    }
+}
+
+/// Elsewhere, partitions and topics that came later were never read (kafka-go #646, sarama #1739, KAFKA-16198, krafka).
+#[test]
+fn new_partitions_and_topics_are_found_within_the_age_of_metadata() {
+    let mut world = World::new(1);
+    let subscribed = builder().subscribe(["late"]).metadata_max_age(secs(5));
+    let client = world.join(subscribed, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.run(secs(20));
+    assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::UnknownTopic]);
+    world.kafka.create("late", 2);
+    world.kafka.log(&crate::model::TopicPartition::new("late", 1)).produce(10);
+    world.finish(secs(15));
+    world.kafka.topics.get_mut("orders").expect("created above").logs.push(Log::new(2));
+    world.produce(1, 10);
+    world.finish(secs(15));
+    assert_eq!(world.clients[client].holds.len(), 4);
+    assert_eq!(world.ledger.repeats(), 0);
+}
+
+/// Elsewhere, metadata were refreshed only when something else happened.
+#[test]
+fn metadata_age_even_while_the_group_is_stuck() {
+    let mut world = World::new(1);
+    world.kafka.rule(Api::FindCoordinator, usize::MAX, Fate::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+    world.join(builder().metadata_max_age(secs(5)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.run(secs(60));
+    let asked = world.kafka.count(Api::Metadata);
+    assert!((12..=70).contains(&asked), "{asked} in a minute");
+}
+
+/// Elsewhere, threads spun while nothing was to be done (KAFKA-18376, KAFKA-20535, KAFKA-20854).
+#[test]
+fn an_idle_consumer_does_next_to_nothing() {
+    let mut world = World::new(3);
+    let client = world.at_least_once();
+    world.run(secs(10));
+    let (wakeups, requests) = (world.clients[client].wakeups, world.kafka.seen.len());
+    world.run(secs(60));
+    let (wakeups, requests) = (world.clients[client].wakeups - wakeups, world.kafka.seen.len() - requests);
+    let fetches = 60 * 2 * 3;
+    assert!(requests <= fetches + 30, "{requests} requests");
+    assert!(wakeups <= 150, "{wakeups} wake-ups");
+}
+
+/// Elsewhere, a group's heartbeat waited behind a Fetch that waited for records (krafka, aiokafka).
+#[test]
+fn heartbeats_and_commits_do_not_wait_behind_a_fetch() {
+    let mut world = World::new(1);
+    let patient = builder().fetch_max_wait(secs(20)).fetch_min_bytes(1 << 20);
+    world.join(patient, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.produce(0, 10);
+    world.run(secs(25));
+    assert_eq!(world.kafka.committed(&orders(0)), Some(10));
+    let beats: Vec<_> = world.kafka.seen.iter().filter(|seen| seen.api == Api::Heartbeat).map(|seen| seen.at).collect();
+    assert!(beats.len() >= 7, "{} heartbeats", beats.len());
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] <= ms(3100)));
+    assert_eq!(world.kafka.coordinator, world.kafka.find(&orders(0)).expect("created").leader, "both at one broker");
+}
+
+/// Elsewhere, a missing permission was not told at all, or the broker was asked 25 to 1,000 times a second.
+#[test]
+fn a_missing_permission_is_told_within_seconds_and_then_rarely() {
+    for (api, code) in [
+        (Api::FindCoordinator, ErrorCode::GROUP_AUTHORIZATION_FAILED),
+        (Api::JoinGroup, ErrorCode::GROUP_AUTHORIZATION_FAILED),
+        (Api::Metadata, ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        (Api::Fetch, ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+    ] {
+        let mut world = World::new(1);
+        world.produce(0, 10);
+        world.kafka.rule(api, usize::MAX, Fate::Refused(code));
+        let client = world.at_least_once();
+        world.run(secs(300));
+        let problems = &world.clients[client].problems;
+        assert!(!problems.is_empty(), "{api:?}: nothing was said");
+        assert!(problems[0].0 <= secs(6), "{api:?}: said after {:?}", problems[0].0);
+        assert!(problems.len() <= 6, "{api:?}: said {} times", problems.len());
+        let kinds = world.problem_kinds(client);
+        assert!(kinds.iter().all(|kind| *kind == kinds[0]), "{api:?}: {kinds:?}");
+        assert!(world.kafka.count(api) <= 330, "{api:?}: {} requests in five minutes", world.kafka.count(api));
+        world.kafka.heal();
+        world.finish(secs(40));
+    }
+}
+
+/// Who may join a group and not use its offsets cannot work at all.
+#[test]
+fn a_member_that_may_not_use_the_groups_offsets_ends_and_says_why() {
+    for api in [Api::OffsetFetch, Api::OffsetCommit] {
+        let mut world = World::new(1);
+        world.produce(0, 10);
+        world.kafka.rule(api, usize::MAX, Fate::Refused(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+        let client = world.at_least_once();
+        world.run(secs(60));
+        assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Unauthorized], "{api:?}");
+        assert!(world.clients[client].problems[0].1.is_fatal(), "{api:?}");
+        assert_eq!(world.kafka.count(api), 1, "{api:?}");
+    }
+}
+
+/// Elsewhere, nonsense instead of an answer ended the process, or was followed by thousands of requests a second.
+#[test]
+fn nonsense_instead_of_an_answer_is_survived_and_not_asked_for_in_a_loop() {
+    for api in [
+        Api::ApiVersions,
+        Api::Metadata,
+        Api::FindCoordinator,
+        Api::JoinGroup,
+        Api::SyncGroup,
+        Api::Heartbeat,
+        Api::OffsetFetch,
+        Api::ListOffsets,
+        Api::OffsetCommit,
+        Api::Fetch,
+    ] {
+        let mut world = World::new(1);
+        world.produce(0, 10);
+        world.kafka.rule(api, usize::MAX, Fate::Garbled);
+        let client = world.at_least_once();
+        world.run(secs(120));
+        assert!(!world.clients[client].problems.is_empty(), "{api:?}: nothing was said");
+        let asked = world.kafka.count(api);
+        // A connection a second for each of the three brokers.
+        assert!(asked <= 400, "{api:?}: {asked} requests in two minutes");
+        assert!(world.kafka.seen.len() <= 1200, "{api:?}: {} requests in two minutes", world.kafka.seen.len());
+        world.kafka.heal();
+        world.finish(secs(40));
+    }
+}
+
+/// A process that was stopped beyond its session finds its partitions gone, and commits nothing of theirs.
+#[test]
+fn a_process_that_was_stopped_for_long_commits_nothing_it_lost() {
+    let mut world = World::new(1);
+    world.produce(0, 200);
+    let first = world.at_least_once();
+    world.habits(first, |habits| (habits.at_once, habits.work) = (5, ms(200)));
+    world.run(secs(3));
+    world.freeze(first, true);
+    let second = world.at_least_once();
+    world.run(secs(15));
+    assert_eq!(world.holders(&orders(0)).len(), 2, "the first does not know yet");
+    let commits = world.kafka.commits.len();
+    world.freeze(first, false);
+    world.run(secs(10));
+    assert!(world.kafka.commits[commits..].iter().all(|commit| commit.client == second || commit.offset >= 200));
+    assert_eq!(world.clients[first].said("Lost").len(), 1);
+    world.finish(secs(60));
+}
+
+/// A rebalance in the middle of another one ends like any.
+#[test]
+fn members_that_come_and_go_quickly_are_settled_within_seconds() {
+    let mut world = World::new(6);
+    let mut alive = vec![world.at_least_once()];
+    for round in 0..12 {
+        for partition in 0..6 {
+            world.produce(partition, 20);
+        }
+        match round % 4 {
+            0 | 1 => alive.push(world.at_least_once()),
+            2 => world.close(alive.remove(0), secs(5)),
+            _ => world.kill(alive.remove(0)),
+        }
+        world.run(ms(700 * (round % 3)));
+    }
+    world.run(secs(25));
+    let held: usize = alive.iter().map(|client| world.clients[*client].holds.len()).sum();
+    assert_eq!(held, 6, "{}", world.report());
+    for partition in 0..6 {
+        world.produce(partition, 1);
+    }
+    world.finish(secs(5));
+}
