@@ -454,7 +454,8 @@ impl Inbox {
                 })
                 .collect(),
             activity: state.lanes.values().fold(state.taken, |sum, lane| sum.wrapping_add(lane.assigned.activity())),
-            waiting: (nothing_to_take || held_up) && (state.waiting.is_some() || state.lanes.values().any(|lane| lane.waiting.is_some())),
+            waiting: (nothing_to_take || held_up)
+                && (state.waiting.is_some() || state.lanes.values().any(|lane| lane.waiting.is_some())),
         }
     }
 
@@ -502,9 +503,10 @@ impl Inbox {
             let error = ConsumeError {
                 kind: ConsumeErrorKind::Internal,
                 partition: None,
-                message: "the background task of this consumer ended before it was closed: its runtime was shut down, or ottla has a \
+                message:
+                    "the background task of this consumer ended before it was closed: its runtime was shut down, or ottla has a \
                           bug (then please report it, with the panic's message)"
-                    .into(),
+                        .into(),
                 fatal: true,
             };
             match state.reached.take() {

@@ -313,9 +313,13 @@ impl Consumer {
         next = earliest(next, self.positions.poll_timeout());
         next = earliest(next, self.fetcher.poll_timeout());
         if let Some(release) = &self.release {
-            let until =
-                if release.step == ReleaseStep::Committing { (release.commit_until, "commit before release") } else { (release.drain_until, "drain") };
-            next = earliest(next, Some(until));
+            let until = match release.step {
+                ReleaseStep::Draining => Some((release.drain_until, "drain")),
+                // The user's side answers at once.
+                ReleaseStep::LastLook | ReleaseStep::Drained => None,
+                ReleaseStep::Committing => Some((release.commit_until, "commit before release")),
+            };
+            next = earliest(next, until);
         }
         if let Some(closing) = &self.closing {
             next = earliest(next, Some((closing.deadline, "close")));
@@ -657,7 +661,8 @@ impl Consumer {
         // A member that stalls while its partitions are awaited elsewhere holds up the whole group: it is looked at all the same, until
         // nothing of it is in work any more.
         let committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
-        if self.owned.is_empty() || self.liveness.stalled || committing || self.closing.is_some() || now < self.liveness.next_look {
+        if self.owned.is_empty() || self.liveness.stalled || committing || self.closing.is_some() || now < self.liveness.next_look
+        {
             return false;
         }
         let limit = self.settings.processing_timeout;
@@ -819,7 +824,8 @@ impl Consumer {
                 let watermarks = Watermarks { high: high_watermark, last_stable: last_stable_offset };
                 self.events.push_back(Event::Watermarks { handle, watermarks });
             }
-            FetchEvent::OutOfRange { .. } | FetchEvent::Validate { .. } | FetchEvent::Truncated { .. } if self.release.is_some() => {}
+            FetchEvent::OutOfRange { .. } | FetchEvent::Validate { .. } | FetchEvent::Truncated { .. }
+                if self.release.is_some() => {}
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }

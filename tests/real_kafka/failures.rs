@@ -239,7 +239,11 @@ async fn a_corrupt_batch_is_fetched_again_then_said_and_may_be_stepped_over() {
     let mut records = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().at_least_once();
     let (mut seen, mut errors) = (BTreeSet::new(), Vec::new());
     while seen.len() < 6 || errors.is_empty() {
-        match tokio::time::timeout(DEADLINE, records.next()).await.expect("the other partition flows, and the error is said").unwrap() {
+        match tokio::time::timeout(DEADLINE, records.next())
+            .await
+            .expect("the other partition flows, and the error is said")
+            .unwrap()
+        {
             Ok(delivery) => {
                 seen.insert((delivery.partition(), delivery.offset()));
                 delivery.ack();
@@ -276,7 +280,8 @@ async fn a_log_that_lost_records_is_read_on_from_where_it_ends_now() {
     eventually_async("both have it", DEADLINE, || kafka.admin.leaders(&topic).is_ok_and(|all| all[&0].in_sync.len() == 2)).await;
     eventually_async("it is read", DEADLINE, || member.seen().len() == 10).await;
     kafka.cluster().kill_broker(3).unwrap();
-    eventually_async("broker 3 is missed", DEADLINE, || kafka.admin.leaders(&topic).is_ok_and(|all| all[&0].in_sync == [2])).await;
+    eventually_async("broker 3 is missed", DEADLINE, || kafka.admin.leaders(&topic).is_ok_and(|all| all[&0].in_sync == [2]))
+        .await;
     produce(10);
     eventually_async("what only broker 2 has is read, too", DEADLINE, || member.seen().len() == 20).await;
     kafka.cluster().kill_broker(2).unwrap();

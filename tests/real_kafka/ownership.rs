@@ -99,7 +99,7 @@ async fn two_groups_read_independently() {
 async fn a_clean_hand_over_waits_for_work_in_flight_and_repeats_nothing() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("handover", 4), kafka.group("handover"));
-    kafka.produce(&topic, 4, 200);
+    kafka.produce(&topic, 4, 2000);
     let settings = || builder(kafka.bootstrap(), &group, &topic);
     // 32 records at a time, each taking a while: at any moment a rebalance finds work in flight.
     let tasks = Arc::new(Semaphore::new(32));
@@ -122,14 +122,14 @@ async fn a_clean_hand_over_waits_for_work_in_flight_and_repeats_nothing() {
     eventually_async("the third is, too", DEADLINE, || third.seen().len() > 20).await;
     let mut seen = first.leave().await;
     eventually_async("all is read", DEADLINE, || {
-        seen.iter().copied().chain(second.seen()).chain(third.seen()).collect::<BTreeSet<_>>() == all_places(4, 200)
+        seen.iter().copied().chain(second.seen()).chain(third.seen()).collect::<BTreeSet<_>>() == all_places(4, 2000)
     })
     .await;
     seen.extend(second.leave().await);
     seen.extend(third.leave().await);
     let twice: Vec<_> = counts(seen).into_iter().filter(|(_, count)| *count > 1).collect();
     assert!(twice.is_empty(), "processed twice: {twice:?}");
-    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [200; 4]);
+    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [2000; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
