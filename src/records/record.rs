@@ -223,12 +223,19 @@ impl Cursor {
     // Called for each record: out of line, passing the result through memory costs as much again as decoding.
     #[inline(always)]
     pub(crate) fn next(&mut self, segment: &Segment) -> Result<Option<RawRecord>, RecordError> {
-        if self.left == 0 && !self.enter(segment)? {
+        if self.left == 0 && !self.enter(segment) {
             return Ok(None);
         }
         let head = &segment.heads[self.entered as usize - 1];
         match decode(&segment.data[..head.end as usize], self.at as usize) {
-            Ok(found) if found.delta > i64::from(self.delta) && found.delta <= i64::from(head.last_delta) => {
+            Ok(found) if found.delta <= i64::from(self.delta) || found.delta > self.delta_max(head) => {
+                Err(self.fail(head, "record offsets out of order or beyond the batch's last"))
+            }
+            // A count that is too low would lose what is behind it.
+            Ok(found) if self.left == 1 && found.end != head.end as usize => {
+                Err(self.fail(head, "bytes left after the last record"))
+            }
+            Ok(found) => {
                 let record = RawRecord {
                     offset: Offset(head.base.0 + found.delta),
                     idx: self.idx,
@@ -244,23 +251,24 @@ impl Cursor {
                 self.delta = found.delta as i32;
                 Ok(Some(record))
             }
-            Ok(_) => Err(self.fail(head, "record offsets out of order or beyond the batch's last")),
             Err(what) => Err(self.fail(head, what)),
         }
     }
 
     /// Goes to the next batch; `false` when there is none.
     #[inline(never)]
-    fn enter(&mut self, segment: &Segment) -> Result<bool, RecordError> {
-        if let Some(head) = self.entered.checked_sub(1).and_then(|number| segment.heads.get(number as usize))
-            && self.at != head.end
-        {
-            // A count that is too low would lose what is behind it.
-            return Err(self.fail(head, "bytes left after the last record"));
-        }
-        let Some(head) = segment.heads.get(self.entered as usize) else { return Ok(false) };
+    fn enter(&mut self, segment: &Segment) -> bool {
+        let Some(head) = segment.heads.get(self.entered as usize) else { return false };
         *self = Self::at_head(self.entered as usize, head);
-        Ok(true)
+        true
+    }
+
+    /// The highest delta that the next record of batch `head` could have: those after it need room, too.
+    ///
+    /// So an error always comes at an offset within its batch: whoever fetches from there gets that batch again, not the one behind it.
+    #[inline(always)]
+    fn delta_max(&self, head: &Head) -> i64 {
+        i64::from(head.last_delta) - i64::from(self.left - 1)
     }
 
     /// The lowest offset that the next record of batch `head` could have.
