@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
-use super::world::{Records, World, builder, ms, orders, secs};
+use super::{
+    kafka::Log,
+    world::{Records, World, builder, ms, orders, secs},
+};
 use crate::{consumer::OffsetReset, proto::backoff::Rng, wire::Api};
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 60;
 const PARTITIONS: i32 = 3;
-/// Longer than a session and the longest time a user holds on to something.
+const PARTITIONS_MAX: usize = 5;
+/// Longer than a session, than metadata may age, and than any user holds on to something.
 const HEALED_WITHIN: Duration = secs(60);
 
 struct Chaos {
@@ -93,7 +97,7 @@ impl Chaos {
         let at = self.below(self.alive.len().max(1) as u64) as usize;
         let client = self.alive.get(at).copied();
         let world = &mut self.world;
-        match self.rng.next_u64() % 16 {
+        match self.rng.next_u64() % 18 {
             0..4 => world.produce(number, 1 + broker * 7),
             4 => world.kafka(|kafka, now| kafka.rebalance(now)),
             5 => world.kafka(|kafka, now| kafka.move_coordinator(now, broker)),
@@ -124,6 +128,14 @@ impl Chaos {
                 world.freeze(client, frozen);
             }),
             14 => client.into_iter().for_each(|client| world.kafka(|kafka, now| kafka.expel(now, client))),
+            15 => {
+                let logs = &mut world.kafka.topics.get_mut("orders").expect("created").logs;
+                if logs.len() < PARTITIONS_MAX {
+                    logs.push(Log::new(broker));
+                    logs.last_mut().expect("pushed").produce(5);
+                }
+            }
+            16 => drop(world.kafka.unstable.insert(orders(number))),
             _ => client.into_iter().for_each(|client| {
                 let partition = orders(number);
                 let paused = self.rng.next_u64() % 2 == 0;

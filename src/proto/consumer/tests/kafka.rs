@@ -68,7 +68,6 @@ pub(super) enum Fate {
 
 /// The next requests of this kind have this fate.
 struct Rule {
-    client: Option<usize>,
     api: Api,
     times: usize,
     fate: Fate,
@@ -93,7 +92,6 @@ pub(super) struct Call {
 pub(super) struct Seen {
     pub(super) at: Instant,
     pub(super) client: usize,
-    pub(super) broker: i32,
     pub(super) api: Api,
     /// Fetch: which partitions it asked for, and from where.
     pub(super) fetched: Vec<(TopicPartition, i64)>,
@@ -178,11 +176,7 @@ impl Kafka {
 
     /// Decides what befalls the next `times` requests to this API.
     pub(super) fn rule(&mut self, api: Api, times: usize, fate: Fate) {
-        self.rules.push(Rule { client: None, api, times, fate });
-    }
-
-    pub(super) fn rule_for(&mut self, client: usize, api: Api, times: usize, fate: Fate) {
-        self.rules.push(Rule { client: Some(client), api, times, fate });
+        self.rules.push(Rule { api, times, fate });
     }
 
     pub(super) fn heal(&mut self) {
@@ -231,8 +225,8 @@ impl Kafka {
         let known = APIS.iter().find(|(api, ..)| *api as i16 == header.request_api_key);
         let &(api, min, max) = known.expect("an API that was announced");
         assert!((min..=max).contains(&version), "{api:?} version {version} was not announced");
-        let fate = self.fate(client, api);
-        self.seen.push(Seen { at: now, client, broker, api, fetched: Vec::new() });
+        let fate = self.fate(api);
+        self.seen.push(Seen { at: now, client, api, fetched: Vec::new() });
         let call = Call { client, conn, broker, api, fate, version, correlation: header.correlation_id, commits: Vec::new() };
         if matches!(fate, Fate::Ignored | Fate::Closed) {
             self.answers.push_back((call, Bytes::new()));
@@ -269,8 +263,8 @@ impl Kafka {
         }
     }
 
-    fn fate(&mut self, client: usize, api: Api) -> Fate {
-        let fits = |rule: &&mut Rule| rule.api == api && rule.times > 0 && rule.client.is_none_or(|only| only == client);
+    fn fate(&mut self, api: Api) -> Fate {
+        let fits = |rule: &&mut Rule| rule.api == api && rule.times > 0;
         if let Some(rule) = self.rules.iter_mut().find(fits) {
             rule.times -= 1;
             return rule.fate;

@@ -1,9 +1,6 @@
 //! What was handed out, acked and committed, and the promises that follow from it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::kafka::Log;
 use crate::{
@@ -22,6 +19,8 @@ pub(super) struct Ledger {
     /// Up to where the consumer has heard that it is committed.
     acknowledged: BTreeMap<(usize, TopicPartition), i64>,
     commits_in_flight: BTreeSet<(usize, ConnId)>,
+    /// Who has sent a JoinGroup, and does not know yet what it was given.
+    joining: BTreeSet<usize>,
     wrong_values: Vec<String>,
     at_least_once: bool,
     at_most_once: bool,
@@ -31,7 +30,6 @@ pub(super) struct Ledger {
 #[derive(Clone, Debug)]
 pub(super) struct Handed {
     pub(super) client: usize,
-    pub(super) at: Instant,
     pub(super) partition: TopicPartition,
     pub(super) offset: i64,
 }
@@ -45,6 +43,7 @@ impl Default for Ledger {
             acked_below: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             commits_in_flight: BTreeSet::new(),
+            joining: BTreeSet::new(),
             wrong_values: Vec::new(),
             at_least_once: false,
             at_most_once: false,
@@ -80,7 +79,6 @@ impl Ledger {
     pub(super) fn taken(
         &mut self,
         client: usize,
-        at: Instant,
         holds: &BTreeMap<TopicPartition, bool>,
         partition: &TopicPartition,
         offset: i64,
@@ -101,7 +99,7 @@ impl Ledger {
             self.wrong_values.push(format!("{partition} offset {offset}: {value:?}"));
         }
         self.offsets.entry(partition.clone()).or_default().insert(offset);
-        self.handed.push(Handed { client, at, partition: partition.clone(), offset });
+        self.handed.push(Handed { client, partition: partition.clone(), offset });
     }
 
     pub(super) fn acked(&mut self, delivery: &Delivery) {
@@ -122,9 +120,18 @@ impl Ledger {
         }
     }
 
-    /// A request was sent: invariant D.
+    /// The consumer knows what it was given, or that it has lost everything.
+    pub(super) fn joined(&mut self, client: usize) {
+        self.joining.remove(&client);
+    }
+
+    /// A request was sent: invariant D, and no commit crosses a join.
     pub(super) fn sent(&mut self, client: usize, conn: ConnId, api: i16) {
+        if api == Api::JoinGroup as i16 {
+            self.joining.insert(client);
+        }
         if api == Api::OffsetCommit as i16 {
+            assert!(!self.joining.contains(&client), "an OffsetCommit crosses a JoinGroup");
             let others = self.commits_in_flight.iter().filter(|(of, _)| *of == client).count();
             assert_eq!(others, 0, "two OffsetCommits are in flight");
             self.commits_in_flight.insert((client, conn));

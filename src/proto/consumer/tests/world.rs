@@ -21,7 +21,7 @@ use super::{
     ledger::Ledger,
 };
 use crate::{
-    consumer::{AtLeastOnce, AtMostOnce, Consumer, ConsumerBuilder, Delivery, Handle, Manual, Undriven},
+    consumer::{AtLeastOnce, AtMostOnce, Consumer, ConsumerBuilder, Delivery, Handle, Undriven},
     error::{ConsumeError, ConsumeErrorKind},
     model::TopicPartition,
     proto::{
@@ -62,7 +62,6 @@ pub(super) fn builder() -> ConsumerBuilder {
 pub(super) enum Records {
     AtLeastOnce(AtLeastOnce),
     AtMostOnce(AtMostOnce),
-    Manual(Manual),
 }
 
 /// How the user's program goes about its records.
@@ -530,7 +529,8 @@ impl World {
         let one = &mut self.clients[client];
         match &event {
             Event::Assigned { handles, .. } => {
-                one.holds = handles.iter().map(|handle| (handle.partition.clone(), false)).collect()
+                one.holds = handles.iter().map(|handle| (handle.partition.clone(), false)).collect();
+                self.ledger.joined(client);
             }
             Event::Revoking(handles) => {
                 for handle in handles {
@@ -565,14 +565,7 @@ impl World {
         let taken = match &mut one.records {
             Some(Records::AtLeastOnce(records)) => match Pin::new(records).poll_next(&mut cx) {
                 Poll::Ready(Some(Ok(delivery))) => {
-                    self.ledger.taken(
-                        client,
-                        self.now,
-                        &one.holds,
-                        delivery.topic_partition(),
-                        delivery.offset(),
-                        delivery.value(),
-                    );
+                    self.ledger.taken(client, &one.holds, delivery.topic_partition(), delivery.offset(), delivery.value());
                     if one.habits.work.is_zero() && one.habits.drops_percent == 0 {
                         self.ledger.acked(&delivery);
                         delivery.ack();
@@ -589,7 +582,7 @@ impl World {
             },
             Some(Records::AtMostOnce(records)) => match Pin::new(records).poll_next(&mut cx) {
                 Poll::Ready(Some(Ok(record))) => {
-                    self.ledger.taken(client, self.now, &one.holds, record.topic_partition(), record.offset(), record.value());
+                    self.ledger.taken(client, &one.holds, record.topic_partition(), record.offset(), record.value());
                     true
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -598,7 +591,7 @@ impl World {
                 }
                 Poll::Ready(None) | Poll::Pending => false,
             },
-            Some(Records::Manual(_)) | None => false,
+            None => false,
         };
         if taken {
             self.clients[client].woken.0.store(true, Ordering::Relaxed);

@@ -52,11 +52,9 @@ pub(in super::super) struct Member {
 /// An offset that was stored.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Commit {
-    pub(in super::super) at: Instant,
     pub(in super::super) client: usize,
     pub(in super::super) partition: TopicPartition,
     pub(in super::super) offset: i64,
-    pub(in super::super) generation: i32,
 }
 
 impl Group {
@@ -352,7 +350,7 @@ impl Kafka {
                     let offset = asked.committed_offset;
                     self.offsets.insert(partition.clone(), (offset, asked.committed_leader_epoch));
                     call.commits.push((partition.clone(), offset));
-                    self.commits.push(Commit { at: now, client: call.client, partition, offset, generation });
+                    self.commits.push(Commit { client: call.client, partition, offset });
                 }
                 let body = OffsetCommitResponsePartition::default().with_partition_index(asked.partition_index);
                 partitions.push(body.with_error_code(code.0));
