@@ -12,8 +12,8 @@ use super::{
     deliveries::Deliveries,
     delivery::{Batch, Delivery},
     feed::{Feed, Next},
-    inbox::Redelivery,
     member::Member,
+    redelivery::Redelivery,
 };
 use crate::error::{CloseError, ConsumeError};
 

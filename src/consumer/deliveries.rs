@@ -8,7 +8,7 @@ use std::{
 use super::{
     delivery::Delivery,
     feed::{Feed, Next},
-    inbox::Redelivery,
+    redelivery::Redelivery,
     run::RunCursor,
 };
 use crate::error::ConsumeError;

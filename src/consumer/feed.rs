@@ -10,7 +10,8 @@ use std::{
 use super::{
     acks::Assigned,
     delivery::Batch,
-    inbox::{Inbox, Redelivery},
+    inbox::Inbox,
+    redelivery::Redelivery,
     run::{Run, RunCursor},
 };
 use crate::{

@@ -17,21 +17,21 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     acks::{Assigned, Notice},
-    delivery::Delivery,
     handle::{GroupEvent, Lag, Listeners, Stats},
+    lane::{Claim, Lane},
     partitions::PartitionEnd,
+    redelivery::{DroppedRecords, Redelivery},
     release::ReleaseWindow,
-    run::{RawBatch, Run},
+    told::{commit_error, consume_error},
 };
 use crate::{
     error::{CommitError, ConsumeError, ConsumeErrorKind},
     model::{Offset, Position, TopicPartition},
     proto::{
-        PartitionHandle, Problem, ProblemKind,
-        message::{Command, Event, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
-        offsets::CommitFailure,
+        PartitionHandle, ProblemKind,
+        message::{Command, Event, PartitionProgress, Progress, SeekTarget, Unfinished},
     },
-    records::{Chunk, RawRecord, RecordError},
+    records::{Chunk, RecordError},
 };
 
 /// How records are handed out; chosen once, when the consumer becomes a stream.
@@ -79,52 +79,6 @@ struct State {
     blocked: bool,
     stalled: bool,
     taken: u64,
-}
-
-/// What belongs to one partition.
-pub(crate) struct Lane {
-    pub(crate) assigned: Arc<Assigned>,
-    chunks: VecDeque<Chunk>,
-    paused: bool,
-    started: bool,
-    revoking: bool,
-    /// At most once: how far records may be handed out.
-    release: ReleaseWindow,
-    pub(crate) watermarks: Option<Watermarks>,
-    pub(crate) committed: Option<Position>,
-    /// The next record to hand out, as far as whole chunks tell.
-    pub(crate) position: Option<Offset>,
-    /// A batch could not be read: whatever comes next must begin there.
-    resume_at: Option<Offset>,
-    waiting: Option<Waker>,
-    /// Held by the partition's own stream: while it lives, something of the partition is in work.
-    claim: Arc<()>,
-}
-
-/// A partition that is to have a stream of its own, and what that stream holds while it lives.
-pub(crate) type Claim = (PartitionHandle, Arc<()>);
-
-/// A record, or a batch, that was dropped without an ack and is to be handed out again.
-pub(crate) enum Redelivery {
-    Record { run: Arc<Run>, record: RawRecord },
-    Batch { run: Arc<Run>, batch: RawBatch },
-}
-
-impl Redelivery {
-    pub(crate) fn into_delivery(self) -> Option<Delivery> {
-        match self {
-            Self::Record { run, record } if !run.assigned().is_fenced() => Some(run.redeliver(record)),
-            Self::Record { .. } => None,
-            Self::Batch { .. } => None,
-        }
-    }
-}
-
-/// Dropped records that rest before they are handed out again, by token. Apart from the inbox's own lock because records are dropped
-/// anywhere, perhaps while that lock is held.
-#[derive(Default)]
-struct DroppedRecords {
-    resting: Mutex<(u64, BTreeMap<u64, Redelivery>)>,
 }
 
 impl Inbox {
@@ -374,7 +328,7 @@ impl Inbox {
             }
             let assigned = match &notice {
                 Notice::Dropped { run, .. } | Notice::DroppedBatch { run, .. } => Some(Arc::clone(run.assigned())),
-                Notice::Released { .. } => None,
+                Notice::Released => None,
             };
             let command = match notice {
                 Notice::Dropped { run, redelivery, attempt, after } => {
@@ -751,7 +705,7 @@ impl Inbox {
         stats
     }
 
-    pub(crate) fn with_lanes<T>(&self, read: impl FnOnce(&IndexMap<TopicPartition, Lane>) -> T) -> T {
+    pub(super) fn with_lanes<T>(&self, read: impl FnOnce(&IndexMap<TopicPartition, Lane>) -> T) -> T {
         read(&self.lock().lanes)
     }
 
@@ -835,60 +789,6 @@ impl State {
     }
 }
 
-impl Lane {
-    fn is(&self, handle: &PartitionHandle) -> bool {
-        self.assigned.handle() == handle
-    }
-
-    fn take(&mut self) -> Option<(Arc<Assigned>, Chunk)> {
-        if self.paused || self.assigned.is_fenced() {
-            return None;
-        }
-        let chunk = self.chunks.pop_front()?;
-        self.position = Some(chunk.next_offset);
-        Some((Arc::clone(&self.assigned), chunk))
-    }
-
-    fn finished(&self, mode: Mode) -> Position {
-        match mode {
-            // Here the commit comes first and is asked for by `Command::Release`; nothing is finished behind it.
-            Mode::AtMostOnce | Mode::Manual => Position { offset: Offset(i64::MIN), leader_epoch: None },
-            Mode::AtLeastOnce => self.assigned.watermark(),
-        }
-    }
-
-    fn is_in_work(&self) -> bool {
-        self.assigned.live_runs() > 0 || Arc::strong_count(&self.claim) > 1
-    }
-}
-
-impl DroppedRecords {
-    fn put(&self, redelivery: Redelivery) -> u64 {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.0 += 1;
-        let token = resting.0;
-        resting.1.insert(token, redelivery);
-        token
-    }
-
-    fn take(&self, token: u64) -> Option<Redelivery> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&token)
-    }
-
-    fn len(&self) -> usize {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner).1.len()
-    }
-
-    fn take_all(&self, handle: &PartitionHandle) -> Vec<Redelivery> {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |redelivery: &Redelivery| match redelivery {
-            Redelivery::Record { run, .. } | Redelivery::Batch { run, .. } => run.assigned().handle() == handle,
-        };
-        let tokens: Vec<u64> = resting.1.iter().filter(|(_, redelivery)| of(redelivery)).map(|(token, _)| *token).collect();
-        tokens.into_iter().filter_map(|token| resting.1.remove(&token)).collect()
-    }
-}
-
 /// Wakers to call after the lock is released.
 #[derive(Default)]
 struct Wakers(Vec<Waker>);
@@ -910,33 +810,4 @@ fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
         Some(waker) => waker.clone_from(cx.waker()),
         None => *slot = Some(cx.waker().clone()),
     }
-}
-
-fn commit_error(failure: CommitFailure, partition: TopicPartition) -> CommitError {
-    match failure {
-        CommitFailure::NotAssigned => CommitError::NotAssigned { partition },
-        CommitFailure::Rebalanced => CommitError::Rebalanced { partition },
-        CommitFailure::Unknown(message) => CommitError::Unknown { partition, message },
-        CommitFailure::Broker(code, message) => CommitError::Broker { message: format!("{partition}: {code}: {message}") },
-    }
-}
-
-fn consume_error(problem: Problem) -> ConsumeError {
-    let kind = match problem.kind {
-        ProblemKind::Unreachable => ConsumeErrorKind::Unreachable,
-        ProblemKind::Incompatible => ConsumeErrorKind::Incompatible,
-        ProblemKind::Unauthorized => ConsumeErrorKind::Unauthorized,
-        ProblemKind::UnknownTopic => ConsumeErrorKind::UnknownTopic,
-        ProblemKind::GroupRefused => ConsumeErrorKind::GroupRefused,
-        ProblemKind::Fenced => ConsumeErrorKind::Fenced,
-        ProblemKind::BadAssignment => ConsumeErrorKind::BadAssignment,
-        ProblemKind::NoOffset => ConsumeErrorKind::NoOffset,
-        ProblemKind::Truncated => ConsumeErrorKind::Truncated,
-        ProblemKind::Corrupt => ConsumeErrorKind::Corrupt,
-        ProblemKind::LegacyFormat => ConsumeErrorKind::LegacyFormat,
-        ProblemKind::CommitRefused => ConsumeErrorKind::CommitRefused,
-        ProblemKind::ProcessingStalled => ConsumeErrorKind::ProcessingStalled,
-        ProblemKind::Protocol => ConsumeErrorKind::Protocol,
-    };
-    ConsumeError { kind, partition: problem.partition, message: problem.what, fatal: problem.fatal }
 }

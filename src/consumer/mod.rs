@@ -12,11 +12,14 @@ mod delivery;
 mod feed;
 mod handle;
 mod inbox;
+mod lane;
 mod manual;
 mod member;
 mod partitions;
+mod redelivery;
 mod release;
 pub(crate) mod run;
+mod told;
 
 pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;

@@ -124,7 +124,7 @@ impl Chaos {
             }
             12 if self.alive.len() < 3 => self.start(),
             13 => client.into_iter().for_each(|client| {
-                let frozen = self.rng.next_u64() % 2 == 0;
+                let frozen = self.rng.next_u64().is_multiple_of(2);
                 world.freeze(client, frozen);
             }),
             14 => client.into_iter().for_each(|client| world.kafka(|kafka, now| kafka.expel(now, client))),
@@ -138,7 +138,7 @@ impl Chaos {
             16 => drop(world.kafka.unstable.insert(orders(number))),
             _ => client.into_iter().for_each(|client| {
                 let partition = orders(number);
-                let paused = self.rng.next_u64() % 2 == 0;
+                let paused = self.rng.next_u64().is_multiple_of(2);
                 world.with_handle(client, |handle| if paused { handle.pause([&partition]) } else { handle.resume([&partition]) });
             }),
         }

@@ -135,11 +135,11 @@ impl Kafka {
         if self.group.members.len() != before {
             self.after_departure(now);
         }
-        if let Phase::Joining(until) = self.group.phase {
-            if until <= now {
-                self.group.members.retain(|_, member| member.join.is_some());
-                self.try_complete_join(now);
-            }
+        if let Phase::Joining(until) = self.group.phase
+            && until <= now
+        {
+            self.group.members.retain(|_, member| member.join.is_some());
+            self.try_complete_join(now);
         }
     }
 
@@ -196,7 +196,7 @@ impl Kafka {
             request.protocols.iter().map(|protocol| (protocol.name.to_string(), protocol.metadata.clone())).collect();
         let session = Duration::from_millis(request.session_timeout_ms as u64);
         let known = self.group.members.contains_key(&id);
-        if !known && !id.strip_prefix("member-").and_then(|id| id.parse().ok()).is_some_and(|id: u32| id <= self.group.ids) {
+        if !known && id.strip_prefix("member-").and_then(|id| id.parse().ok()).is_none_or(|id: u32| id > self.group.ids) {
             return self.answer_join(call, ErrorCode::UNKNOWN_MEMBER_ID, "");
         }
         let changed = self.group.members.get(&id).is_none_or(|member| member.protocols != protocols);
