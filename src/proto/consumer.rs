@@ -732,10 +732,8 @@ impl Consumer {
     fn handle_group_event(&mut self, now: Instant, event: GroupEvent) {
         match event {
             GroupEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
-            GroupEvent::Release { deadline, why } => {
-                self.events.push_back(Event::Rejoining { why });
-                self.start_release(now, deadline);
-            }
+            // Why was said before, and if nothing is subscribed to any more, nothing is joined again.
+            GroupEvent::Release { deadline, .. } => self.start_release(now, deadline),
             GroupEvent::Lost { why } => {
                 self.lose_all(now, why);
                 if let Some(closing) = &mut self.closing
