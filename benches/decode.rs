@@ -1,5 +1,7 @@
 //! What a record costs between the frame and the user's hands, and back as an ack. `cargo bench --features __bench --bench decode`.
 
+#![allow(missing_docs, reason = "criterion's macro makes functions without any")]
+
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{consumer::OffsetReset, proto::backoff::Rng, wire::Api};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 50;
 const PARTITIONS: i32 = 3;
 const PARTITIONS_MAX: usize = 5;
 /// Longer than a session, than metadata may age, and than any user holds on to something.
@@ -59,6 +59,7 @@ fn play(seed: u64) -> World {
     let _names = Names(seed);
     let mut chaos =
         Chaos { world: World::seeded(PARTITIONS, seed), rng: Rng::new(seed), at_most_once: seed % 4 == 3, alive: Vec::new() };
+    chaos.world.connections_hold = false;
     chaos.start();
     for _ in 0..20 {
         let time = ms(chaos.below(1200));

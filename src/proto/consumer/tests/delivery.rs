@@ -205,6 +205,8 @@ fn a_seek_is_obeyed_from_the_next_record_on() {
     world.run(secs(2));
     let before = world.handed_out(&orders(0)).len();
     world.ledger.skip(&orders(0), 700);
+    // It has a hand free at this very moment.
+    world.clients[client].habits.at_once = 2;
     world.with_handle(client, |handle| handle.seek(&orders(0), SeekTo::Offset(700)));
     world.run(secs(5));
     let handed = world.handed_out(&orders(0));
@@ -323,4 +325,20 @@ fn a_user_that_stalls_loses_its_partitions_and_gets_them_back_when_it_goes_on() 
     world.produce(0, 10);
     world.produce(1, 10);
     world.finish(secs(10));
+}
+
+/// A hand-over takes as long as the work that is still to be done, and no longer.
+#[test]
+fn a_revocation_ends_with_the_last_record_in_work() {
+    let mut world = World::new(1);
+    world.produce(0, 10);
+    let rarely = builder().commit_interval(secs(600)).heartbeat_interval(ms(300));
+    let client = world.join(rarely, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.habits(client, |habits| habits.work = ms(4_321));
+    world.run(secs(1));
+    world.kafka(|kafka, now| kafka.rebalance(now));
+    world.run_until(secs(10), |world| world.clients[client].in_hand.is_empty());
+    world.run(ms(20));
+    assert_eq!(world.clients[client].said("Revoked").len(), 1, "{}", world.report());
+    assert_eq!(world.kafka.committed(&orders(0)), Some(10));
 }

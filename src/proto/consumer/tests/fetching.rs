@@ -204,7 +204,7 @@ fn records_that_were_deleted_are_stepped_over_and_no_others() {
     assert_eq!(world.ledger.repeats(), 0);
 }
 
-/// After an unclean election what was lost is not waited for, and what came in its place is read.
+/// After an unclean election what was lost is not waited for, and what came in its place is read, and finished, before it is committed.
 #[test]
 fn a_truncated_log_is_read_on_from_where_it_was_cut() {
     let mut world = World::new(1);
@@ -213,15 +213,62 @@ fn a_truncated_log_is_read_on_from_where_it_was_cut() {
     }
     let client = join(&mut world, builder().offset_reset(OffsetReset::Earliest));
     world.finish(secs(5));
+    world.habits(client, |habits| (habits.at_once, habits.work) = (10, ms(500)));
+    world.ledger.truncated(&orders(0), 80);
     world.kafka(|kafka, _| {
         let log = kafka.log(&orders(0));
         log.truncate(80);
         log.elect(2);
         log.produce(40);
     });
+    // What is committed must go back, too: 100 is finished no more.
+    world.run_until(secs(5), |world| world.kafka.committed(&orders(0)).is_some_and(|committed| (81..100).contains(&committed)));
+    world.run_until(secs(30), |world| world.handed_out(&orders(0)).len() == 140);
     world.finish(secs(30));
     let handed = world.handed_out(&orders(0));
     assert_eq!(handed[100..], (80..120).collect::<Vec<_>>(), "{:?}", world.clients[client].problems);
+}
+
+/// The same, where nobody was there to see that the topic was away.
+#[test]
+fn a_topic_replaced_by_another_of_its_name_is_read_from_its_beginning() {
+    let mut world = World::new(1);
+    world.produce(0, 30);
+    let client = world.at_least_once();
+    world.finish(secs(5));
+    world.kafka.offsets.clear();
+    world.kafka.create("orders", 1);
+    world.ledger.forget(&orders(0));
+    world.produce(0, 50);
+    world.finish(secs(30));
+    assert_eq!(world.handed_out(&orders(0)), (0..50).collect::<Vec<_>>());
+    assert_eq!(world.clients[client].said("Lost"), []);
+}
+
+/// What is thrown away unread is room again.
+#[test]
+fn rebalances_and_seeks_leave_the_budget_whole() {
+    let mut world = World::new(2);
+    for _ in 0..200 {
+        world.produce(0, 10);
+        world.produce(1, 10);
+    }
+    let client = join(&mut world, builder().buffer_bytes_max(20_000).partition_fetch_bytes_max(8_000));
+    world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(20)));
+    for round in 0..15 {
+        world.run(secs(1));
+        match round % 2 {
+            0 => world.kafka(|kafka, now| kafka.rebalance(now)),
+            _ => world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(round * 5))),
+        }
+    }
+    world.ledger.skip(&orders(0), 70);
+    world.run(secs(5));
+    world.habits(client, |habits| habits.work = ms(0));
+    world.run(secs(20));
+    for partition in [orders(0), orders(1)] {
+        assert_eq!(world.kafka.committed(&partition), Some(2000), "{}", world.report());
+    }
 }
 
 /// After a broker died the partitions it led are read within seconds of their election.

@@ -28,6 +28,7 @@ fn a_join_waits_for_the_commit_that_is_in_flight() {
     assert_eq!(world.kafka.count(Api::JoinGroup), joins, "the commit is not answered yet");
     world.run(secs(3));
     assert_eq!(world.kafka.count(Api::JoinGroup), joins + 1);
+    assert_eq!(world.clients[client].said("Rejoining").len(), 1, "said once");
     world.produce(1, 10);
     world.finish(secs(3));
     assert_eq!(world.ledger.repeats(), 0);

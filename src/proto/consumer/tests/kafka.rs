@@ -13,6 +13,7 @@ use kafka_protocol::{
     messages::{
         self as kafka, TopicName,
         api_versions_response::ApiVersion,
+        fetch_request::FetchPartition,
         fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData},
         find_coordinator_response::Coordinator,
         list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
@@ -248,12 +249,11 @@ impl Kafka {
             Api::Fetch => {
                 let request: kafka::FetchRequest = decode(body, version);
                 let asked = request.topics.iter().flat_map(|topic| {
+                    // A topic that is gone has no name.
                     let name = self.name_of(&topic.topic, topic.topic_id.as_bytes());
-                    let name = name.unwrap_or_else(|| "?".to_owned());
-                    topic
-                        .partitions
-                        .iter()
-                        .map(move |asked| (TopicPartition::new(name.as_str(), asked.partition), asked.fetch_offset))
+                    let asked =
+                        |name: &str, asked: &FetchPartition| (TopicPartition::new(name, asked.partition), asked.fetch_offset);
+                    topic.partitions.iter().filter_map(move |partition| Some(asked(name.as_deref()?, partition)))
                 });
                 let asked = asked.collect();
                 self.seen.last_mut().expect("pushed above").fetched = asked;

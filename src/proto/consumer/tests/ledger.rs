@@ -75,6 +75,14 @@ impl Ledger {
         self.acked_below.remove(partition);
     }
 
+    /// The log was cut at `end`: what comes there now is something else.
+    pub(super) fn truncated(&mut self, partition: &TopicPartition, end: i64) {
+        self.offsets.entry(partition.clone()).or_default().split_off(&end);
+        self.acked.entry(partition.clone()).or_default().split_off(&end);
+        let below = self.acked_below.entry(partition.clone()).or_default();
+        *below = end.min(*below);
+    }
+
     /// A record was handed out: invariants B and C.
     pub(super) fn taken(
         &mut self,

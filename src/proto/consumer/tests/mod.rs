@@ -27,7 +27,7 @@
 //! | stalls, and loops that spin | `group::an_idle_consumer_does_next_to_nothing`, `fetching::a_cluster_that_is_away_for_an_hour_is_found_again_within_seconds`, `delivery::a_user_that_stalls_loses_its_partitions_and_gets_them_back_when_it_goes_on` |
 //! | records that are too large skipped | `fetching::a_record_larger_than_any_limit_of_a_fetch_is_read_whole` |
 //! | heartbeats that wait behind a fetch | `group::heartbeats_and_commits_do_not_wait_behind_a_fetch` |
-//! | a topic made anew never read | `fetching::a_topic_made_anew_is_read_from_its_beginning` |
+//! | a topic made anew never read | `fetching::a_topic_made_anew_is_read_from_its_beginning`, `fetching::a_topic_replaced_by_another_of_its_name_is_read_from_its_beginning` |
 //! | a missing permission not told, or asked for in a loop | `group::a_missing_permission_is_told_within_seconds_and_then_rarely` |
 //! | metadata that age only when something else happens | `group::metadata_age_even_while_the_group_is_stuck` |
 //! | one broken batch that stops everything | `fetching::a_broken_batch_stops_its_partition_only_with_its_offset_named` |

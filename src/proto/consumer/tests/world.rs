@@ -111,12 +111,13 @@ struct Conn {
     broker: i32,
     /// A broker serves one request of a connection at a time.
     busy: bool,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<(Bytes, Vec<TopicPartition>)>,
 }
 
 enum Happening {
     Connected,
-    Request(Bytes),
+    /// With what its sender held then, as far as it was not being revoked.
+    Request(Bytes, Vec<TopicPartition>),
     Answer(Bytes, Vec<(TopicPartition, i64)>, Api),
     Disconnected(Disconnect),
 }
@@ -131,6 +132,8 @@ pub(super) struct World {
     network: BTreeMap<(Instant, u64), (usize, ConnId, Happening)>,
     sequence: u64,
     seed: u64,
+    /// No request waits for its connection for long, so none is for partitions that went meanwhile.
+    pub(super) connections_hold: bool,
 }
 
 impl World {
@@ -154,6 +157,7 @@ impl World {
             network: BTreeMap::new(),
             sequence: 0,
             seed,
+            connections_hold: true,
         }
     }
 
@@ -254,9 +258,11 @@ impl World {
         self.settle(client);
     }
 
-    /// The user does something through its handle.
+    /// The user does something through its handle, and looks at its stream before anything else can happen.
     pub(super) fn with_handle(&mut self, client: usize, act: impl FnOnce(&Handle)) {
         act(&self.clients[client].handle);
+        self.clients[client].woken.0.store(true, Ordering::Relaxed);
+        while self.clients[client].is_awake() && self.take(client) {}
         self.settle(client);
     }
 
@@ -377,14 +383,22 @@ impl World {
             return;
         }
         let input = match happening {
-            Happening::Request(frame) => {
+            Happening::Request(frame, held) => {
                 let Some(open) = self.conns.get_mut(&(client, conn)) else { return };
                 if open.busy {
-                    open.queue.push_back(frame);
+                    open.queue.push_back((frame, held));
                 } else {
                     open.busy = true;
                     let broker = open.broker;
                     self.kafka.serve(self.now, client, conn, broker, &frame);
+                    for (partition, _) in &self.kafka.seen.last().expect("served").fetched {
+                        let owned = held.contains(partition) || !self.connections_hold;
+                        assert!(
+                            owned,
+                            "client {client} fetches {partition}, which is not (any more) its own:\n{}",
+                            self.report()
+                        );
+                    }
                     self.tick_kafka();
                 }
                 return;
@@ -397,8 +411,8 @@ impl World {
             Happening::Answer(frame, commits, api) => {
                 let Some(open) = self.conns.get_mut(&(client, conn)) else { return };
                 open.busy = false;
-                if let Some(next) = open.queue.pop_front() {
-                    self.schedule(Duration::ZERO, client, conn, Happening::Request(next));
+                if let Some((next, held)) = open.queue.pop_front() {
+                    self.schedule(Duration::ZERO, client, conn, Happening::Request(next, held));
                 }
                 self.ledger.answered(client, conn, api, &commits);
                 Input::Frame(conn, frame)
@@ -503,7 +517,9 @@ impl World {
                 Output::Transmit(conn, frame) => {
                     if self.conns.contains_key(&(client, conn)) {
                         self.ledger.sent(client, conn, i16::from_be_bytes([frame[4], frame[5]]));
-                        self.schedule(LATENCY, client, conn, Happening::Request(frame));
+                        let held = self.clients[client].holds.iter().filter(|(_, revoking)| !**revoking);
+                        let held = held.map(|(partition, _)| partition.clone()).collect();
+                        self.schedule(LATENCY, client, conn, Happening::Request(frame, held));
                     }
                 }
                 Output::Disconnect(conn) => {
