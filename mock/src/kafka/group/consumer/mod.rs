@@ -1,0 +1,250 @@
+//! A group of the consumer protocol (KIP-848): the coordinator assigns the partitions, and leads each member there by heartbeats.
+//!
+//! Whatever changes the group bumps its epoch; the next heartbeat of anybody computes a target for that epoch; and each member goes
+//! towards its target on its own: it gives up what it must, and gets what others have given up.
+
+mod assign;
+mod heartbeat;
+mod member;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use kafka_protocol::{ResponseError, messages::leave_group_request::MemberIdentity, protocol::StrBytes};
+use uuid::Uuid;
+
+use super::timers::Timers;
+use crate::kafka::{Context, api::Release, message::Event, topics::Topics};
+
+pub(super) use heartbeat::validate;
+pub(super) use member::Member;
+
+/// A static member that is away for a while.
+const STATIC_LEAVE_EPOCH: i32 = -2;
+/// From here on a commit of an older epoch is good for the partitions that the member has had since (KIP-1251).
+const ASSIGNMENT_EPOCHS: Release = Release::new(4, 3);
+const DEFAULT_ASSIGNOR: &str = "uniform";
+
+/// Partitions by their topics.
+pub(super) type TopicPartitions = BTreeMap<Uuid, BTreeSet<i32>>;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Session(StrBytes),
+    /// A member has not given up its partitions.
+    Rebalance(StrBytes),
+}
+
+#[derive(Debug)]
+pub(super) struct ConsumerGroup {
+    id: String,
+    epoch: i32,
+    /// Which epoch the targets were computed for.
+    assignment_epoch: i32,
+    members: BTreeMap<StrBytes, Member>,
+    /// Member ids by instance id.
+    static_members: BTreeMap<StrBytes, StrBytes>,
+    targets: BTreeMap<StrBytes, TopicPartitions>,
+    /// The subscribed topics and how many partitions they had when the epoch was last looked at.
+    metadata: BTreeMap<String, (Uuid, usize)>,
+    /// Since when nobody is in it.
+    pub(super) empty_since: Option<Instant>,
+    timers: Timers<Timer>,
+}
+
+impl ConsumerGroup {
+    pub(super) fn new(id: &str, now: Instant) -> Self {
+        Self {
+            id: id.to_owned(),
+            epoch: 1,
+            assignment_epoch: 0,
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            empty_since: Some(now),
+            timers: Timers::default(),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    pub(super) fn assignment_epoch(&self) -> i32 {
+        self.assignment_epoch
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Names a topic that somebody is subscribed to, or was just now.
+    pub(super) fn name_of(&self, topic: Uuid) -> String {
+        let named = self.metadata.iter().find(|(_, (id, _))| *id == topic);
+        named.map_or_else(|| topic.to_string(), |(name, _)| name.clone())
+    }
+
+    pub(super) fn target(&self, member_id: &StrBytes) -> TopicPartitions {
+        self.targets.get(member_id).cloned().unwrap_or_default()
+    }
+
+    /// Names the assignor that most members prefer.
+    pub(super) fn assignor(&self) -> &str {
+        assign::preferred(&self.members)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Names the state as Kafka does.
+    pub(super) fn state(&self) -> &'static str {
+        if self.members.is_empty() {
+            "Empty"
+        } else if self.epoch > self.assignment_epoch {
+            "Assigning"
+        } else if self.members.values().all(|member| member.is_reconciled_to(self.assignment_epoch)) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.members.values().any(|member| member.is_subscribed_to(topic))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timers.deadline()
+    }
+
+    pub(super) fn tick(&mut self, cx: &mut Context<'_>) {
+        while let Some(timer) = self.timers.pop_due(cx.now) {
+            match timer {
+                Timer::Session(member_id) => self.fence(cx, &member_id, "session timed out"),
+                Timer::Rebalance(member_id) => self.fence(cx, &member_id, "did not revoke in time"),
+            }
+        }
+    }
+
+    /// Says why an offset of any of these partitions may not be committed.
+    pub(super) fn validate_commit(
+        &self,
+        cx: &Context<'_>,
+        (member_id, instance_id): (&StrBytes, Option<&StrBytes>),
+        epoch: i32,
+        partitions: &[(Uuid, i32)],
+        version: Option<i16>,
+    ) -> Result<(), ResponseError> {
+        let is_transactional = version.is_none();
+        if epoch < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        if is_transactional && epoch == -1 && member_id.is_empty() && instance_id.is_none() {
+            return Ok(());
+        }
+        let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
+        if version.is_some_and(|version| version < 9) {
+            return Err(ResponseError::UnsupportedVersion);
+        }
+        let is_held = |(topic, number): &(Uuid, i32)| member.held_since(*topic, *number).is_some_and(|since| since <= epoch);
+        let is_recent = cx.settings.release >= ASSIGNMENT_EPOCHS && epoch < member.epoch && partitions.iter().all(is_held);
+        if epoch == member.epoch || is_recent {
+            Ok(())
+        } else if is_transactional {
+            Err(ResponseError::IllegalGeneration)
+        } else {
+            Err(ResponseError::StaleMemberEpoch)
+        }
+    }
+
+    pub(super) fn validate_fetch(&self, member_id: Option<&StrBytes>, epoch: i32) -> Result<(), ResponseError> {
+        if member_id.is_none() && epoch < 0 {
+            return Ok(());
+        }
+        let member = member_id.and_then(|id| self.members.get(id)).ok_or(ResponseError::UnknownMemberId)?;
+        if member.epoch == epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+    }
+
+    /// Lets members go whom a tool takes out; they themselves leave by heartbeat.
+    pub(super) fn remove(&mut self, cx: &mut Context<'_>, leaving: &[MemberIdentity]) -> Vec<Result<(), ResponseError>> {
+        let found: Vec<_> = leaving.iter().map(|identity| self.identify(identity)).collect();
+        let mut has_changed = false;
+        for member_id in found.iter().flatten() {
+            has_changed |= self.take_out(cx, member_id, "left");
+        }
+        if has_changed {
+            self.bump(cx);
+        }
+        found.into_iter().map(|found| found.map(drop)).collect()
+    }
+
+    fn identify(&self, identity: &MemberIdentity) -> Result<StrBytes, ResponseError> {
+        let member_id = &identity.member_id;
+        let Some(instance_id) = &identity.group_instance_id else {
+            let known = self.members.contains_key(member_id);
+            return if known { Ok(member_id.clone()) } else { Err(ResponseError::UnknownMemberId) };
+        };
+        match self.static_members.get(instance_id) {
+            None => Err(ResponseError::UnknownMemberId),
+            Some(current) if !member_id.is_empty() && current != member_id => Err(ResponseError::FencedInstanceId),
+            Some(current) => Ok(current.clone()),
+        }
+    }
+
+    /// Moves to another coordinator: everything is in its log, only the timers begin anew.
+    pub(super) fn reload(&mut self, cx: &Context<'_>) {
+        self.timers.clear();
+        for member in self.members.values() {
+            self.timers.set(Timer::Session(member.id.clone()), cx.now + cx.settings.consumer_group_session_timeout);
+            if member.is_revoking() {
+                self.timers.set(Timer::Rebalance(member.id.clone()), cx.now + member.rebalance_timeout);
+            }
+        }
+    }
+
+    /// Takes a member out: what it had is free at once, and its own next heartbeat is refused.
+    pub(super) fn fence(&mut self, cx: &mut Context<'_>, member_id: &StrBytes, why: &'static str) {
+        if self.take_out(cx, member_id, why) {
+            self.bump(cx);
+        }
+    }
+
+    fn take_out(&mut self, cx: &mut Context<'_>, member_id: &StrBytes, why: &'static str) -> bool {
+        let Some(member) = self.members.remove(member_id) else { return false };
+        self.forget(member_id);
+        if let Some(instance_id) = &member.instance_id {
+            self.static_members.remove(instance_id);
+        }
+        cx.out.event(Event::MemberGone { group: self.id.clone(), member_id: member_id.to_string(), why });
+        if self.members.is_empty() {
+            self.empty_since = Some(cx.now);
+        }
+        self.metadata = self.read_metadata(cx.topics);
+        true
+    }
+
+    /// Makes all targets be computed anew.
+    pub(super) fn bump(&mut self, cx: &mut Context<'_>) {
+        self.epoch = self.epoch.wrapping_add(1);
+        cx.out.event(Event::Generation {
+            group: self.id.clone(),
+            generation: self.epoch,
+            members: self.members.keys().map(|id| id.to_string()).collect(),
+        });
+    }
+
+    fn forget(&mut self, member_id: &StrBytes) {
+        self.targets.remove(member_id);
+        self.timers.cancel(&Timer::Session(member_id.clone()));
+        self.timers.cancel(&Timer::Rebalance(member_id.clone()));
+    }
+
+    fn read_metadata(&self, topics: &Topics) -> BTreeMap<String, (Uuid, usize)> {
+        let subscribed = topics.iter().filter(|(name, _)| self.is_subscribed_to(name));
+        subscribed.map(|(name, topic)| (name.to_owned(), (topic.id, topic.partitions.len()))).collect()
+    }
+}
