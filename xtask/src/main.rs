@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a command takes real time")]
 
+mod chaos;
 mod fuzz;
 mod kafka;
 mod no_c;
@@ -24,6 +25,11 @@ cargo xtask test [--quick] [FILTER]
 cargo xtask fuzz [SECONDS]
     Fuzzes each decoder for a minute, or for so long. Needs a nightly toolchain, and cargo-fuzz.
 
+cargo xtask chaos [--minutes 20] [--seed S] [--mode at-least-once|batches|at-most-once|manual|partitions|all]
+    Members of groups, each a process, on three real brokers; members and brokers are killed, stopped and restarted at random while records
+    are produced. Then everything is healed, and must be finished within two minutes. What breaks the delivery contract is told by its name,
+    with what happened before it; all that happened is in target/chaos. By default every mode runs, all at the same time. Needs Java.
+
 cargo xtask kafka up [--nodes 3] [--version 4.3.1]
     Starts brokers to play with and prints their bootstrap servers.
 cargo xtask kafka down
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::run().map_err(|error| error.to_string()),
         ["test", ref args @ ..] => test::run(args),
         ["fuzz", ref args @ ..] => fuzz::run(args),
+        ["chaos", ref args @ ..] => chaos::run(args),
         ["kafka", "up", ref args @ ..] => kafka::up(args),
         ["kafka", "down"] => kafka::down(),
         _ => Err(USAGE.into()),

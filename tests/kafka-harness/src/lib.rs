@@ -28,7 +28,7 @@ pub use cluster::{Cluster, Options, stop_detached};
 pub use error::{Error, Result};
 pub use jars::java_and_maven;
 pub use librdkafka::Librdkafka;
-pub use process::eventually;
+pub use process::{eventually, signal};
 pub use tool::ConsumerGroups;
 
 /// The version that a cluster has when nobody asks for another.

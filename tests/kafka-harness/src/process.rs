@@ -98,7 +98,11 @@ pub(crate) fn reap(folder: &Path, child: &mut Child, within: Duration) -> Option
 }
 
 /// Sends a signal by its name, such as `TERM` or `STOP`.
-pub(crate) fn signal(name: &str, child: &Child) -> Result<()> {
+///
+/// # Errors
+///
+/// When there is no such signal, or the process has ended and was waited for.
+pub fn signal(name: &str, child: &Child) -> Result<()> {
     // The shell's own `kill`: a small container has no /bin/kill.
     let status =
         Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &child.id().to_string()]).status().context("run sh")?;
