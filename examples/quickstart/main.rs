@@ -1,11 +1,15 @@
 //! Two members share a topic; one leaves; the other takes over where it stopped.
 //!
-//! `cargo xtask quickstart` starts a broker, fills a topic and runs this. With a broker, and a topic of two partitions or more, of your own:
-//! `KAFKA_BOOTSTRAP_SERVERS=localhost:9092 cargo run --example quickstart -- TOPIC`
+//! `cargo run --example quickstart` needs nothing but this: its Kafka runs inside the process. With `KAFKA_BOOTSTRAP_SERVERS` set it plays
+//! on that one instead (and needs Java, to fill a topic there).
+
+#![allow(clippy::disallowed_methods, reason = "an example takes real time")]
+
+mod stage;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, process,
+    process,
     time::Duration,
 };
 
@@ -16,11 +20,12 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let stage = stage::Stage::set().await?;
     let mut seen = Seen::default();
 
-    let mut ann = Member::join("ann").await?;
+    let mut ann = Member::join("ann", &stage).await?;
     let all = ann.wait_for_partitions().await?;
-    let mut bob = Member::join("bob").await?;
+    let mut bob = Member::join("bob", &stage).await?;
     bob.wait_for_partitions().await?;
     ann.wait_for_partitions().await?;
 
@@ -30,7 +35,7 @@ async fn main() -> Result<()> {
     bob.leave().await?;
 
     println!("{} records were handled, {} of them twice", seen.records.len(), seen.again);
-    Ok(())
+    stage.clear()
 }
 
 /// A process, in real life.
@@ -40,14 +45,15 @@ struct Member {
 }
 
 impl Member {
-    async fn join(name: &'static str) -> Result<Self> {
-        let bootstrap = env::var("KAFKA_BOOTSTRAP_SERVERS").unwrap_or_else(|_| "localhost:9092".into());
-        let topic = env::args().nth(1).unwrap_or_else(|| "ottla-quickstart".into());
+    async fn join(name: &'static str, stage: &stage::Stage) -> Result<Self> {
         // A group of its own for each run, so that it begins at the beginning.
         let group = format!("ottla-quickstart-{}", process::id());
 
         println!("{name} joins");
-        let builder = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).offset_reset(OffsetReset::Earliest);
+        let builder = Consumer::builder(group, stage.bootstrap.split(','))
+            .subscribe([stage.topic.as_str()])
+            .offset_reset(OffsetReset::Earliest)
+            .heartbeat_interval(Duration::from_millis(100)); // how soon a member hears that another has come
         Ok(Self { name, records: builder.connect().await?.at_least_once() })
     }
 
