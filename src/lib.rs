@@ -42,6 +42,20 @@
 
 #![forbid(unsafe_code)]
 
+/// Says whether this bug is planted: never, but in tests of the simulation.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is_planted(crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod assignor;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
@@ -53,9 +67,13 @@ mod error;
 pub mod fuzzing;
 mod model;
 mod net;
+#[cfg(test)]
+mod planted;
 mod proto;
 mod record;
 mod records;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};

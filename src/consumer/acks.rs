@@ -117,6 +117,11 @@ impl Assigned {
     ///
     /// Never goes back. Its offset is that of the first record which is not, or that after the last one which is, where no record lies between the two.
     pub(crate) fn watermark(&self) -> Position {
+        if planted!(CommitHandedOut)
+            && let Some(newest) = self.runs().last()
+        {
+            return newest.next();
+        }
         loop {
             let (acked, front) = {
                 let window = self.window();

@@ -584,6 +584,11 @@ pub(crate) struct Undriven {
 
 #[cfg(test)]
 impl ConsumerBuilder {
+    /// What whoever judges a consumer has to know of it: its group, and how many bytes it may hold.
+    pub(crate) fn looked_at(&self) -> (String, usize) {
+        (self.group_id.clone(), self.buffer_bytes_max)
+    }
+
     /// Makes both sides of a consumer, with chance from `seed` and time that begins at `now`.
     pub(crate) fn undriven(self, now: Instant, seed: u64) -> Undriven {
         let bootstrap = self.check().expect("settings that make sense");

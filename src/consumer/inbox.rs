@@ -217,6 +217,9 @@ impl Inbox {
                     // Also where reading was to begin anew, under this handle, and has not yet.
                     if let Some(lane) = state.lanes.get_mut(&handle.partition) {
                         lane.revoking = true;
+                        if planted!(DeliverAfterRevocation) {
+                            continue;
+                        }
                         lane.assigned.fence();
                         self.purge(lane, garbage, &mut state.redeliveries);
                         wakers.add(lane.waiting.take());

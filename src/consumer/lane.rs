@@ -47,6 +47,11 @@ impl Lane {
     }
 
     pub(super) fn finished(&self, mode: Mode) -> Position {
+        if planted!(CommitFetchPosition)
+            && let Some(newest) = self.chunks.back()
+        {
+            return Position { offset: newest.next_offset, leader_epoch: None };
+        }
         match mode {
             // Here the commit comes first and is asked for by `Command::Release`; nothing is finished behind it.
             Mode::AtMostOnce | Mode::Manual => Position { offset: Offset(i64::MIN), leader_epoch: None },

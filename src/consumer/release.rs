@@ -45,6 +45,9 @@ impl ReleaseWindow {
         self.used_since_tick += until - next.0;
         self.block = (self.block * 2).min(RECORDS_MAX);
         self.demanded = Offset(until);
+        if planted!(ReleaseBeforeCommit) {
+            self.released = self.demanded;
+        }
         // The leader epoch belongs to the last record before the position; within a run the epoch of its end may be a newer one.
         let leader_epoch = end.leader_epoch.filter(|_| until == end.offset.0);
         self.demanded_epoch = leader_epoch;

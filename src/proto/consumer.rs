@@ -733,6 +733,7 @@ impl Consumer {
         match event {
             GroupEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
             // Why was said before, and if nothing is subscribed to any more, nothing is joined again.
+            GroupEvent::Release { .. } if planted!(RejoinWithoutRevoking) => self.group.handle_released(now),
             GroupEvent::Release { deadline, .. } => self.start_release(now, deadline),
             GroupEvent::Lost { why } => {
                 self.lose_all(now, why);
@@ -786,11 +787,14 @@ impl Consumer {
                 let back = truncated.is_some()
                     || self.fetcher.position(&handle.partition).is_some_and(|reading| position.offset < reading.offset);
                 let started = owned.started;
+                // What is buffered, or in work, below where reading goes on is not finished: it must not be left behind.
+                let finished = self.committer.finished(&handle).filter(|_| started && back);
+                let position = finished.filter(|finished| finished.offset < position.offset).unwrap_or(position);
                 if let Some(truncated) = truncated {
                     let what = format!(
-                        "the log of {} was truncated below what had been read or committed (an unclean leader election): reading goes on at \
-                         offset {} instead of {}",
-                        handle.partition, truncated.to.offset.0, truncated.from.offset.0
+                        "the log of {} was truncated to offset {}, below {}, which had been read or committed (an unclean leader election): \
+                         reading goes on at offset {}",
+                        handle.partition, truncated.to.offset.0, truncated.from.offset.0, position.offset.0
                     );
                     let partition = Some(handle.partition.clone());
                     self.tell(Problem { kind: ProblemKind::Truncated, partition, code: None, what, fatal: false });
@@ -827,7 +831,11 @@ impl Consumer {
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }
-            FetchEvent::Validate { handle, position } => self.positions.validate(now, &handle, position),
+            FetchEvent::Validate { handle, position } => {
+                // If the log turns out to be shorter, reading goes back to what is finished.
+                self.events.push_back(Event::ReadProgress);
+                self.positions.validate(now, &handle, position);
+            }
             FetchEvent::Truncated { handle, position, diverging } => self.positions.truncated(now, &handle, position, diverging),
             FetchEvent::Recreated { partition } => {
                 if self.release.is_none() && self.owned.contains_key(&partition) {
@@ -872,6 +880,3 @@ impl Consumer {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -137,6 +137,7 @@ impl ChunkReader {
             }
         }
         if let Some(aborted) = &mut self.transactions
+            && !planted!(HandOutAborted)
             && aborted.covers(batch, &bytes[HEADER_LEN..])?
         {
             return Ok(Verdict::Skip);

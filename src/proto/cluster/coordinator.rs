@@ -123,7 +123,9 @@ impl Coordinator {
         match std::mem::replace(&mut self.state, State::Searching) {
             State::Known { broker } => {
                 tracing::debug!(broker = broker.id.0, why, "coordinator lost");
-                self.search(now, rng);
+                if !planted!(LeaveCoordinatorUnknown) {
+                    self.search(now, rng);
+                }
                 true
             }
             State::Connecting { broker } => {

@@ -212,7 +212,7 @@ impl Metadata {
 
     #[must_use]
     pub(super) fn poll_timeout(&self) -> Option<Deadline> {
-        if self.asked.is_some() {
+        if self.asked.is_some() || (planted!(NeverRefreshMetadata) && !self.view.topics.is_empty()) {
             return None;
         }
         if let Some(at) = self.retry {

@@ -217,6 +217,13 @@ impl Committer {
         }
     }
 
+    /// Up to where a partition is finished, or was committed by its user, as far as is known: what lies behind it has to be read again.
+    pub(crate) fn finished(&self, handle: &PartitionHandle) -> Option<Position> {
+        let entry = self.entries.get(&handle.partition).filter(|entry| entry.handle == *handle)?;
+        let committed = entry.committed.filter(|committed| committed.offset > entry.finished.offset);
+        Some(committed.unwrap_or(entry.finished))
+    }
+
     /// Takes in up to where a partition is finished without a hole. Never goes back.
     pub(crate) fn handle_finished(&mut self, _now: Instant, handle: &PartitionHandle, finished: Position) {
         let Some(entry) = self.entry(handle) else { return };
@@ -296,6 +303,9 @@ impl Committer {
             }
             Err(CallError::Lost(why)) => {
                 self.events.push_back(CommitEvent::CoordinatorUnknown { why: why.clone() });
+                if planted!(DropWrittenCommit) {
+                    return;
+                }
                 self.try_all_again(now, flight, Some(&why));
             }
             Err(error @ CallError::Malformed(_)) => {
@@ -324,7 +334,8 @@ impl Committer {
     /// Asks for everything that is dirty at once, when something of it is due. `allowed` is false from JoinGroup to the end of SyncGroup.
     #[must_use]
     pub(crate) fn poll_ask(&mut self, now: Instant, member: &Membership, allowed: bool) -> Option<Ask> {
-        if !allowed || self.in_flight.is_some() || member.generation.0 < 0 || !self.gate.is_open(now, member) {
+        let is_in_flight = self.in_flight.is_some() && !planted!(CommitTwiceAtOnce);
+        if !allowed || is_in_flight || member.generation.0 < 0 || !self.gate.is_open(now, member) {
             return None;
         }
         if !self.entries.values().any(|e| e.is_ready(now) && (self.due || e.is_urgent())) {

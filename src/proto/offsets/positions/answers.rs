@@ -94,6 +94,9 @@ impl Positions {
         response: OffsetFetchResponse,
     ) {
         if response.error != ErrorCode::NONE {
+            if planted!(ResetOnTransientError) {
+                return waiting.iter().for_each(|of| self.ask_policy(of, ProblemKind::NoOffset, "an error".to_owned()));
+            }
             return self.handle_group_word(now, sent, response.error);
         }
         let mut fetched = first_words(&waiting, response.partitions);

@@ -1,13 +1,12 @@
 //! Coming, going, and who owns what: each scenario is something that went wrong elsewhere.
 
+use ottla_mock::{Api, ResponseError, Verdict};
+
 use super::{
-    kafka::{Fate, Log},
-    world::{Records, World, builder, ms, orders, secs},
+    user::Records,
+    world::{GROUP, World, builder, ms, orders, secs},
 };
-use crate::{
-    error::ConsumeErrorKind,
-    wire::{Api, ErrorCode},
-};
+use crate::{error::ConsumeErrorKind, model::TopicPartition};
 
 /// Elsewhere, a commit between JoinGroup and SyncGroup, or one overtaken by a JoinGroup, cost the assignment (librdkafka #4059, #4908).
 /// The ledger asserts that there is none of the first kind; here is the second.
@@ -17,42 +16,42 @@ fn a_join_waits_for_the_commit_that_is_in_flight() {
     world.produce(0, 10);
     let client = world.join(builder().metadata_max_age(secs(1)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     world.run(secs(4));
-    world.kafka.rule(Api::OffsetCommit, 1, Fate::Slow(secs(5)));
+    world.kafka.fail_next(Api::OffsetCommit, 1, Verdict::Delay(secs(5)));
     world.produce(0, 10);
-    world.run_until(secs(2), |world| world.kafka.committed(&orders(0)) == Some(20));
-    let joins = world.kafka.count(Api::JoinGroup);
+    world.run_until(secs(2), |world| world.committed(&orders(0)) == Some(20));
+    let joins = world.count(Api::JoinGroup);
     // The coordinator's connection is taken, but the leader of a group notices by itself that there is more to assign.
-    world.kafka.topics.get_mut("orders").expect("created above").logs.push(Log::new(2));
+    world.grow("orders", 2);
     world.run(secs(4));
     assert_eq!(world.clients[client].said("Revoking").len(), 1, "the change was noticed");
-    assert_eq!(world.kafka.count(Api::JoinGroup), joins, "the commit is not answered yet");
+    assert_eq!(world.count(Api::JoinGroup), joins, "the commit is not answered yet");
     world.run(secs(3));
-    assert_eq!(world.kafka.count(Api::JoinGroup), joins + 1);
+    assert_eq!(world.count(Api::JoinGroup), joins + 1);
     assert_eq!(world.clients[client].said("Rejoining").len(), 1, "said once");
     world.produce(1, 10);
     world.finish(secs(3));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// Elsewhere, a member that had been put out went on reading, because only its commit had heard of it (franz-go v1.21.3, #1326).
 #[test]
 fn a_commit_that_names_a_fatal_membership_error_starts_the_rejoin() {
-    for code in [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::ILLEGAL_GENERATION] {
+    for code in [ResponseError::UnknownMemberId, ResponseError::IllegalGeneration] {
         let mut world = World::new(1);
         world.produce(0, 10);
         let client = world.join(builder().session_timeout(secs(300)).heartbeat_interval(secs(100)), |consumer| {
             Records::AtLeastOnce(consumer.at_least_once())
         });
         world.finish(secs(5));
-        world.kafka.rule(Api::OffsetCommit, 1, Fate::Refused(code));
-        let joins = world.kafka.count(Api::JoinGroup);
+        world.kafka.fail_next(Api::OffsetCommit, 1, Verdict::Error(code));
+        let joins = world.count(Api::JoinGroup);
         world.produce(0, 10);
         world.run(secs(3));
         assert_eq!(world.clients[client].said("Lost").len(), 1, "{code}");
-        assert!(world.kafka.count(Api::JoinGroup) > joins, "{code}");
-        if code == ErrorCode::UNKNOWN_MEMBER_ID {
+        assert!(world.count(Api::JoinGroup) > joins, "{code}");
+        if code == ResponseError::UnknownMemberId {
             // It comes back as another; the broker, who lied, still waits for the first.
-            world.kafka(|kafka, now| kafka.group.members.keys().next().cloned().map(|id| kafka.remove_member(now, &id)));
+            world.expel(GROUP, 0);
         }
         world.produce(0, 10);
         world.finish(secs(10));
@@ -63,15 +62,19 @@ fn a_commit_that_names_a_fatal_membership_error_starts_the_rejoin() {
 /// librdkafka #2791, #3396, KAFKA-10793).
 #[test]
 fn the_coordinator_is_found_again_whatever_becomes_of_the_search() {
-    for fate in
-        [Fate::AnswerLost, Fate::Closed, Fate::Ignored, Fate::Garbled, Fate::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE)]
-    {
+    for fate in [
+        Verdict::CloseAfterApplying,
+        Verdict::CloseBefore,
+        Verdict::NoReply,
+        Verdict::Garbage,
+        Verdict::Error(ResponseError::CoordinatorNotAvailable),
+    ] {
         let mut world = World::new(2);
         world.produce(0, 10);
         let client = world.at_least_once();
         world.finish(secs(5));
-        world.kafka.rule(Api::FindCoordinator, 2, fate);
-        world.kafka(|kafka, now| kafka.move_coordinator(now, 2));
+        world.kafka.fail_next(Api::FindCoordinator, 2, fate.clone());
+        world.move_coordinator(2);
         world.produce(0, 10);
         world.produce(1, 10);
         // Longer than the session while a search without an answer is given up: who lost the member must take it back.
@@ -94,31 +97,36 @@ fn a_coordinator_that_dies_and_moves_costs_no_partition() {
         }
         world.stop_broker(old);
         world.run(ms(1500));
-        world.kafka(|kafka, now| kafka.move_coordinator(now, new));
+        world.move_coordinator(new);
         world.run(secs(2));
-        world.kafka.down.clear();
+        world.restart_brokers();
         world.finish(secs(6));
     }
     assert_eq!(world.clients[client].said("Lost"), []);
     assert_eq!(world.clients[client].said("Assigned").len(), 1);
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// Elsewhere, a commit that failed inside a rebalance left the member without any fetch (librdkafka #2933).
 #[test]
 fn a_commit_that_fails_inside_a_rebalance_ends_it_no_worse() {
     let refused = [
-        ErrorCode::REBALANCE_IN_PROGRESS,
-        ErrorCode::ILLEGAL_GENERATION,
-        ErrorCode::UNKNOWN_MEMBER_ID,
-        ErrorCode::NOT_COORDINATOR,
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-        ErrorCode::REQUEST_TIMED_OUT,
-        ErrorCode::OFFSET_METADATA_TOO_LARGE,
-        ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
-        ErrorCode::UNKNOWN_SERVER_ERROR,
+        ResponseError::RebalanceInProgress,
+        ResponseError::IllegalGeneration,
+        ResponseError::UnknownMemberId,
+        ResponseError::NotCoordinator,
+        ResponseError::CoordinatorLoadInProgress,
+        ResponseError::RequestTimedOut,
+        ResponseError::OffsetMetadataTooLarge,
+        ResponseError::InvalidCommitOffsetSize,
+        ResponseError::UnknownServerError,
     ];
-    let fates = refused.map(Fate::Refused).into_iter().chain([Fate::AnswerLost, Fate::Closed, Fate::Ignored, Fate::Garbled]);
+    let fates = refused.map(Verdict::Error).into_iter().chain([
+        Verdict::CloseAfterApplying,
+        Verdict::CloseBefore,
+        Verdict::NoReply,
+        Verdict::Garbage,
+    ]);
     for fate in fates {
         let mut world = World::new(1);
         // Nothing is committed but at the rebalance.
@@ -127,14 +135,14 @@ fn a_commit_that_fails_inside_a_rebalance_ends_it_no_worse() {
         world.run(secs(4));
         world.produce(0, 10);
         world.run(ms(50));
-        assert_eq!(world.kafka.count(Api::OffsetCommit), 0);
-        world.kafka.rule(Api::OffsetCommit, 1, fate);
-        world.kafka(|kafka, now| kafka.rebalance(now));
+        assert_eq!(world.count(Api::OffsetCommit), 0);
+        world.kafka.fail_next(Api::OffsetCommit, 1, fate.clone());
+        world.rebalance();
         world.run(secs(90));
-        assert!(world.kafka.count(Api::OffsetCommit) > 0, "{fate:?}");
+        assert!(world.count(Api::OffsetCommit) > 0, "{fate:?}");
         assert!(world.clients[client].said("Assigned").len() >= 2, "{fate:?}:\n{}", world.report());
         world.produce(0, 10);
-        world.kafka(|kafka, now| kafka.rebalance(now));
+        world.rebalance();
         world.run(secs(5));
         assert!(world.is_done(), "{fate:?}:\n{}", world.report());
     }
@@ -148,24 +156,24 @@ fn new_partitions_and_topics_are_found_within_the_age_of_metadata() {
     let client = world.join(subscribed, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     world.run(secs(20));
     assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::UnknownTopic]);
-    world.kafka.create("late", 2);
-    world.kafka.log(&crate::model::TopicPartition::new("late", 1)).produce(10);
+    world.create("late", 2);
+    world.produce_to(&TopicPartition::new("late", 1), 10);
     world.finish(secs(15));
-    world.kafka.topics.get_mut("orders").expect("created above").logs.push(Log::new(2));
+    world.grow("orders", 2);
     world.produce(1, 10);
     world.finish(secs(15));
     assert_eq!(world.clients[client].holds.len(), 4);
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// Elsewhere, metadata were refreshed only when something else happened.
 #[test]
 fn metadata_age_even_while_the_group_is_stuck() {
     let mut world = World::new(1);
-    world.kafka.rule(Api::FindCoordinator, usize::MAX, Fate::Refused(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+    world.kafka.fail_next(Api::FindCoordinator, usize::MAX, Verdict::Error(ResponseError::CoordinatorNotAvailable));
     world.join(builder().metadata_max_age(secs(5)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     world.run(secs(60));
-    let asked = world.kafka.count(Api::Metadata);
+    let asked = world.count(Api::Metadata);
     assert!((12..=70).contains(&asked), "{asked} in a minute");
 }
 
@@ -175,9 +183,9 @@ fn an_idle_consumer_does_next_to_nothing() {
     let mut world = World::new(3);
     let client = world.at_least_once();
     world.run(secs(10));
-    let (wakeups, requests) = (world.clients[client].wakeups, world.kafka.seen.len());
+    let (wakeups, requests) = (world.clients[client].wakeups, world.requests.len());
     world.run(secs(60));
-    let (wakeups, requests) = (world.clients[client].wakeups - wakeups, world.kafka.seen.len() - requests);
+    let (wakeups, requests) = (world.clients[client].wakeups - wakeups, world.requests.len() - requests);
     let fetches = 60 * 2 * 3;
     assert!(requests <= fetches + 30, "{requests} requests");
     assert!(wakeups <= 150, "{wakeups} wake-ups");
@@ -191,25 +199,25 @@ fn heartbeats_and_commits_do_not_wait_behind_a_fetch() {
     world.join(patient, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     world.produce(0, 10);
     world.run(secs(25));
-    assert_eq!(world.kafka.committed(&orders(0)), Some(10));
-    let beats: Vec<_> = world.kafka.seen.iter().filter(|seen| seen.api == Api::Heartbeat).map(|seen| seen.at).collect();
+    assert_eq!(world.committed(&orders(0)), Some(10));
+    let beats: Vec<_> = world.requests.iter().filter(|seen| seen.api == Api::Heartbeat).map(|seen| seen.at).collect();
     assert!(beats.len() >= 7, "{} heartbeats", beats.len());
     assert!(beats.windows(2).all(|pair| pair[1] - pair[0] <= ms(3100)));
-    assert_eq!(world.kafka.coordinator, world.kafka.find(&orders(0)).expect("created").leader, "both at one broker");
+    assert_eq!(world.kafka.coordinator(GROUP), world.kafka.leader("orders", 0), "both at one broker");
 }
 
 /// Elsewhere, a missing permission was not told at all, or the broker was asked 25 to 1,000 times a second.
 #[test]
 fn a_missing_permission_is_told_within_seconds_and_then_rarely() {
     for (api, code) in [
-        (Api::FindCoordinator, ErrorCode::GROUP_AUTHORIZATION_FAILED),
-        (Api::JoinGroup, ErrorCode::GROUP_AUTHORIZATION_FAILED),
-        (Api::Metadata, ErrorCode::TOPIC_AUTHORIZATION_FAILED),
-        (Api::Fetch, ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        (Api::FindCoordinator, ResponseError::GroupAuthorizationFailed),
+        (Api::JoinGroup, ResponseError::GroupAuthorizationFailed),
+        (Api::Metadata, ResponseError::TopicAuthorizationFailed),
+        (Api::Fetch, ResponseError::TopicAuthorizationFailed),
     ] {
         let mut world = World::new(1);
         world.produce(0, 10);
-        world.kafka.rule(api, usize::MAX, Fate::Refused(code));
+        world.kafka.fail_next(api, usize::MAX, Verdict::Error(code));
         let client = world.at_least_once();
         world.run(secs(300));
         let problems = &world.clients[client].problems;
@@ -218,8 +226,8 @@ fn a_missing_permission_is_told_within_seconds_and_then_rarely() {
         assert!(problems.len() <= 6, "{api:?}: said {} times", problems.len());
         let kinds = world.problem_kinds(client);
         assert!(kinds.iter().all(|kind| *kind == kinds[0]), "{api:?}: {kinds:?}");
-        assert!(world.kafka.count(api) <= 330, "{api:?}: {} requests in five minutes", world.kafka.count(api));
-        world.kafka.heal();
+        assert!(world.count(api) <= 330, "{api:?}: {} requests in five minutes", world.count(api));
+        world.heal();
         world.finish(secs(40));
     }
 }
@@ -230,12 +238,12 @@ fn a_member_that_may_not_use_the_groups_offsets_ends_and_says_why() {
     for api in [Api::OffsetFetch, Api::OffsetCommit] {
         let mut world = World::new(1);
         world.produce(0, 10);
-        world.kafka.rule(api, usize::MAX, Fate::Refused(ErrorCode::GROUP_AUTHORIZATION_FAILED));
+        world.kafka.fail_next(api, usize::MAX, Verdict::Error(ResponseError::GroupAuthorizationFailed));
         let client = world.at_least_once();
         world.run(secs(60));
         assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Unauthorized], "{api:?}");
         assert!(world.clients[client].problems[0].1.is_fatal(), "{api:?}");
-        assert_eq!(world.kafka.count(api), 1, "{api:?}");
+        assert_eq!(world.count(api), 1, "{api:?}");
     }
 }
 
@@ -256,15 +264,15 @@ fn nonsense_instead_of_an_answer_is_survived_and_not_asked_for_in_a_loop() {
     ] {
         let mut world = World::new(1);
         world.produce(0, 10);
-        world.kafka.rule(api, usize::MAX, Fate::Garbled);
+        world.kafka.fail_next(api, usize::MAX, Verdict::Garbage);
         let client = world.at_least_once();
         world.run(secs(120));
         assert!(!world.clients[client].problems.is_empty(), "{api:?}: nothing was said");
-        let asked = world.kafka.count(api);
+        let asked = world.count(api);
         // A connection a second for each of the three brokers.
         assert!(asked <= 400, "{api:?}: {asked} requests in two minutes");
-        assert!(world.kafka.seen.len() <= 1200, "{api:?}: {} requests in two minutes", world.kafka.seen.len());
-        world.kafka.heal();
+        assert!(world.requests.len() <= 1200, "{api:?}: {} requests in two minutes", world.requests.len());
+        world.heal();
         world.finish(secs(40));
     }
 }
@@ -281,10 +289,10 @@ fn a_process_that_was_stopped_for_long_commits_nothing_it_lost() {
     let second = world.at_least_once();
     world.run(secs(15));
     assert_eq!(world.holders(&orders(0)).len(), 2, "the first does not know yet");
-    let commits = world.kafka.commits.len();
+    let commits = world.stored.len();
     world.freeze(first, false);
     world.run(secs(10));
-    assert!(world.kafka.commits[commits..].iter().all(|commit| commit.client == second || commit.offset >= 200));
+    assert!(world.stored[commits..].iter().all(|commit| commit.client == second || commit.offset >= 200));
     assert_eq!(world.clients[first].said("Lost").len(), 1);
     world.finish(secs(60));
 }

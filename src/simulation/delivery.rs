@@ -1,13 +1,12 @@
 //! What is handed out, and what is committed: each scenario is something that went wrong elsewhere.
 
+use ottla_mock::{Api, Outcome, ResponseError, Verdict};
+
 use super::{
-    kafka::Fate,
-    world::{Records, World, builder, ms, orders, secs},
+    user::Records,
+    world::{GROUP, World, builder, ms, orders, secs},
 };
-use crate::{
-    consumer::SeekTo,
-    wire::{Api, ErrorCode},
-};
+use crate::consumer::SeekTo;
 
 #[test]
 fn everything_is_handed_out_once_in_order_and_committed() {
@@ -20,7 +19,7 @@ fn everything_is_handed_out_once_in_order_and_committed() {
     world.finish(secs(2));
     assert_eq!(world.handed_out(&orders(0)), (0..101).collect::<Vec<_>>());
     assert_eq!(world.handed_out(&orders(1)), (0..50).collect::<Vec<_>>());
-    assert!(world.kafka.count(Api::OffsetCommit) <= 5);
+    assert!(world.count(Api::OffsetCommit) <= 5);
 }
 
 /// Elsewhere, what was handed out between the commit of a revocation and its end was read again by the next owner (KAFKA-14196).
@@ -37,7 +36,7 @@ fn a_clean_hand_over_repeats_nothing() {
     world.habits(second, |habits| (habits.at_once, habits.work) = (8, ms(30)));
     world.run_until(secs(5), |world| world.clients[second].holds.len() == 2);
     world.finish(secs(60));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
     assert_eq!(world.clients[first].said("Lost"), []);
 }
 
@@ -51,12 +50,12 @@ fn what_was_buffered_before_a_rebalance_is_not_handed_out_after_it() {
     world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(100)));
     world.run(secs(2));
     for _ in 0..5 {
-        world.kafka(|kafka, now| kafka.rebalance(now));
+        world.rebalance();
         world.run(secs(4));
     }
     world.habits(client, |habits| habits.work = ms(0));
     world.finish(secs(10));
-    assert_eq!(world.ledger.repeats(), 0, "the member stayed alone, so it goes on exactly where it was");
+    assert_eq!(world.repeats(), 0, "the member stayed alone, so it goes on exactly where it was");
 }
 
 /// Elsewhere, the position of the fetcher was committed in the background, and what a crash left in the buffer was lost (KAFKA-18641).
@@ -67,12 +66,12 @@ fn a_crash_loses_nothing_that_was_fetched_and_not_finished() {
     let first = world.at_least_once();
     world.habits(first, |habits| (habits.at_once, habits.work) = (20, ms(700)));
     world.run(secs(5));
-    let done = world.kafka.committed(&orders(0)).expect("something was committed");
+    let done = world.committed(&orders(0)).expect("something was committed");
     assert!((1..500).contains(&done));
     world.kill(first);
     let second = world.at_least_once();
     world.finish(secs(20));
-    let again = world.ledger.handed.iter().find(|handed| handed.client == second).expect("finished");
+    let again = world.judge().handed_out.iter().find(|handed| handed.client == second).expect("finished");
     assert_eq!(again.offset, done, "the next member goes on at what was finished, to the record");
 }
 
@@ -84,8 +83,9 @@ fn committed_offsets_never_go_back_whatever_becomes_of_the_answers() {
     let impatient = builder().request_timeout(secs(5));
     let client = world.join(impatient, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     for round in 0..8 {
-        let fate = [Fate::Slow(secs(4)), Fate::AnswerLost, Fate::Ignored, Fate::Closed][round % 4];
-        world.kafka.rule(Api::OffsetCommit, 1, fate);
+        let fate =
+            [Verdict::Delay(secs(4)), Verdict::CloseAfterApplying, Verdict::NoReply, Verdict::CloseBefore][round % 4].clone();
+        world.kafka.fail_next(Api::OffsetCommit, 1, fate.clone());
         for _ in 0..20 {
             world.produce(0, 5);
             world.produce(1, 3);
@@ -95,10 +95,10 @@ fn committed_offsets_never_go_back_whatever_becomes_of_the_answers() {
     world.finish(secs(60));
     for partition in [orders(0), orders(1)] {
         let offsets: Vec<_> =
-            world.kafka.commits.iter().filter(|commit| commit.partition == partition).map(|commit| commit.offset).collect();
+            world.stored.iter().filter(|commit| commit.partition == partition).map(|commit| commit.offset).collect();
         assert!(offsets.is_sorted(), "{partition}: {offsets:?}");
     }
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
     assert_eq!(world.clients[client].said("Lost"), []);
 }
 
@@ -108,15 +108,14 @@ fn offsets_that_are_not_stable_yet_are_waited_for_as_long_as_it_takes() {
     let mut world = World::new(2);
     world.produce(0, 100);
     world.produce(1, 100);
-    world.kafka.offsets.insert(orders(0), (60, 0));
-    world.kafka.unstable.insert(orders(0));
-    world.ledger.skip(&orders(0), 60);
+    world.begin_at(&orders(0), 60);
+    world.kafka.leave_offset_pending(GROUP, "orders", 0, 80);
     world.at_least_once();
     world.run(secs(120));
     assert!(world.handed_out(&orders(0)).is_empty());
     assert_eq!(world.handed_out(&orders(1)).len(), 100, "the other partition goes on");
-    assert!(world.kafka.count(Api::OffsetFetch) <= 150, "{} requests", world.kafka.count(Api::OffsetFetch));
-    world.kafka.unstable.clear();
+    assert!(world.count(Api::OffsetFetch) <= 150, "{} requests", world.count(Api::OffsetFetch));
+    world.kafka.settle_pending_offsets(false);
     world.run(secs(3));
     assert_eq!(world.handed_out(&orders(0)), (60..100).collect::<Vec<_>>());
 }
@@ -126,24 +125,28 @@ fn offsets_that_are_not_stable_yet_are_waited_for_as_long_as_it_takes() {
 #[test]
 fn no_error_leads_to_the_reset_policy() {
     let codes = [
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-        ErrorCode::NOT_COORDINATOR,
-        ErrorCode::COORDINATOR_NOT_AVAILABLE,
-        ErrorCode::UNSTABLE_OFFSET_COMMIT,
-        ErrorCode::UNKNOWN_MEMBER_ID,
-        ErrorCode::STALE_MEMBER_EPOCH,
-        ErrorCode::UNKNOWN_SERVER_ERROR,
+        ResponseError::CoordinatorLoadInProgress,
+        ResponseError::NotCoordinator,
+        ResponseError::CoordinatorNotAvailable,
+        ResponseError::UnstableOffsetCommit,
+        ResponseError::UnknownMemberId,
+        ResponseError::StaleMemberEpoch,
+        ResponseError::UnknownServerError,
     ];
-    let fates = codes.map(Fate::Refused).into_iter().chain([Fate::AnswerLost, Fate::Garbled, Fate::Closed, Fate::Slow(secs(5))]);
+    let fates = codes.map(Verdict::Error).into_iter().chain([
+        Verdict::CloseAfterApplying,
+        Verdict::Garbage,
+        Verdict::CloseBefore,
+        Verdict::Delay(secs(5)),
+    ]);
     for fate in fates {
         let mut world = World::new(1);
         world.produce(0, 100);
-        world.kafka.offsets.insert(orders(0), (60, 0));
-        world.ledger.skip(&orders(0), 60);
-        world.kafka.rule(Api::OffsetFetch, 3, fate);
+        world.begin_at(&orders(0), 60);
+        world.kafka.fail_next(Api::OffsetFetch, 3, fate.clone());
         world.at_least_once();
         world.run(secs(60));
-        assert_eq!(world.kafka.count(Api::ListOffsets), 0, "{fate:?}");
+        assert_eq!(world.count(Api::ListOffsets), 0, "{fate:?}");
         assert_eq!(world.handed_out(&orders(0)), (60..100).collect::<Vec<_>>(), "{fate:?}");
     }
 }
@@ -151,23 +154,23 @@ fn no_error_leads_to_the_reset_policy() {
 /// Elsewhere, a failed validation of the position ended in a reset, too (librdkafka #4293, #4427).
 #[test]
 fn a_validation_that_fails_moves_nothing() {
-    let fates = [ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::FENCED_LEADER_EPOCH]
-        .map(Fate::Refused)
+    let fates = [ResponseError::UnknownServerError, ResponseError::TopicAuthorizationFailed, ResponseError::FencedLeaderEpoch]
+        .map(Verdict::Error)
         .into_iter()
-        .chain([Fate::AnswerLost, Fate::Garbled, Fate::Ignored]);
+        .chain([Verdict::CloseAfterApplying, Verdict::Garbage, Verdict::NoReply]);
     for fate in fates {
         let mut world = World::new(1);
         world.produce(0, 10);
         world.at_least_once();
         world.finish(secs(5));
-        world.kafka.rule(Api::OffsetForLeaderEpoch, 2, fate);
+        world.kafka.fail_next(Api::OffsetForLeaderEpoch, 2, fate.clone());
         world.elect(0, 2);
         world.produce(0, 10);
         world.run(secs(120));
         assert!(world.is_done(), "{fate:?}:\n{}", world.report());
-        assert!(world.kafka.count(Api::OffsetForLeaderEpoch) >= 2, "{fate:?}: the position was validated");
-        assert_eq!(world.ledger.repeats(), 0, "{fate:?}");
-        assert_eq!(world.kafka.count(Api::ListOffsets), 1, "{fate:?}: only for the group's first offset");
+        assert!(world.count(Api::OffsetForLeaderEpoch) >= 2, "{fate:?}: the position was validated");
+        assert_eq!(world.repeats(), 0, "{fate:?}");
+        assert_eq!(world.count(Api::ListOffsets), 1, "{fate:?}: only for the group's first offset");
     }
 }
 
@@ -186,12 +189,12 @@ fn new_leaders_and_pauses_repeat_nothing_and_skip_nothing() {
             1 => world.with_handle(client, |handle| handle.pause([&orders(0)])),
             2 => world.elect(0, round / 5 % 2 + 1),
             3 => world.with_handle(client, |handle| handle.resume([&orders(0)])),
-            _ => world.kafka.rule(Api::OffsetForLeaderEpoch, 1, Fate::Slow(ms(300))),
+            _ => world.kafka.fail_next(Api::OffsetForLeaderEpoch, 1, Verdict::Delay(ms(300))),
         }
     }
     world.with_handle(client, |handle| handle.resume([&orders(0)]));
     world.finish(secs(60));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
     assert!(world.handed_out(&orders(0)).is_sorted());
 }
 
@@ -204,7 +207,7 @@ fn a_seek_is_obeyed_from_the_next_record_on() {
     world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(10)));
     world.run(secs(2));
     let before = world.handed_out(&orders(0)).len();
-    world.ledger.skip(&orders(0), 700);
+    world.excuse(&orders(0), 700);
     // It has a hand free at this very moment.
     world.clients[client].habits.at_once = 2;
     world.with_handle(client, |handle| handle.seek(&orders(0), SeekTo::Offset(700)));
@@ -223,30 +226,28 @@ fn a_seek_is_obeyed_from_the_next_record_on() {
 #[test]
 fn the_commit_passes_what_holds_no_records() {
     let mut world = World::new(1);
-    let log = world.kafka.log(&orders(0));
-    log.produce_aborted(1, 5);
-    log.produce_committed(2, 3);
-    log.produce_aborted(3, 4);
-    log.produce_aborted(4, 1);
+    for (count, outcome) in [(5, Outcome::Abort), (3, Outcome::Commit), (4, Outcome::Abort), (1, Outcome::Abort)] {
+        world.produce_transaction(&orders(0), count, outcome);
+    }
     world.at_least_once();
     world.run(secs(5));
     assert_eq!(world.handed_out(&orders(0)), [6, 7, 8]);
-    assert_eq!(world.kafka.committed(&orders(0)), Some(17));
-    world.kafka(|kafka, _| kafka.log(&orders(0)).produce_aborted(5, 2));
+    assert_eq!(world.committed(&orders(0)), Some(17));
+    world.produce_transaction(&orders(0), 2, Outcome::Abort);
     world.run(secs(5));
-    assert_eq!(world.kafka.committed(&orders(0)), Some(20), "also where there was nothing else to read");
+    assert_eq!(world.committed(&orders(0)), Some(20), "also where there was nothing else to read");
 }
 
 #[test]
 fn an_open_transaction_is_waited_for() {
     let mut world = World::new(1);
     world.produce(0, 5);
-    world.kafka.log(&orders(0)).open_from = Some(5);
+    world.produce_transaction(&orders(0), 5, Outcome::Open);
     world.produce(0, 5);
     world.at_least_once();
     world.run(secs(5));
     assert_eq!(world.handed_out(&orders(0)), [0, 1, 2, 3, 4]);
-    world.kafka(|kafka, _| kafka.log(&orders(0)).open_from = None);
+    world.end_transactions(&orders(0), Outcome::Commit);
     world.finish(secs(3));
 }
 
@@ -258,7 +259,7 @@ fn what_was_dropped_unacked_is_handed_out_again_until_it_is_done() {
     let client = world.at_least_once();
     world.habits(client, |habits| (habits.at_once, habits.work, habits.drops_percent) = (10, ms(5), 20));
     world.finish(secs(60));
-    assert!(world.ledger.repeats() > 30);
+    assert!(world.repeats() > 30);
 }
 
 #[test]
@@ -269,19 +270,18 @@ fn at_most_once_hands_nothing_out_before_its_commit_or_twice() {
     let mode = |consumer: crate::consumer::Consumer| Records::AtMostOnce(consumer.at_most_once());
     let earliest = || builder().offset_reset(crate::consumer::OffsetReset::Earliest);
     let first = world.join(earliest(), mode);
-    world.kafka.rule(Api::OffsetCommit, 2, Fate::AnswerLost);
+    world.kafka.fail_next(Api::OffsetCommit, 2, Verdict::CloseAfterApplying);
     world.run(secs(4));
     world.produce(0, 500);
-    world.kafka.rule(Api::OffsetCommit, 1, Fate::Slow(secs(2)));
+    world.kafka.fail_next(Api::OffsetCommit, 1, Verdict::Delay(secs(2)));
     world.join(earliest(), mode);
     world.run(secs(10));
     world.produce(1, 300);
     world.kill(first);
     world.run(secs(60));
-    world.ledger.check_contents();
-    let committed = [orders(0), orders(1)].map(|partition| world.kafka.committed(&partition));
+    let committed = [orders(0), orders(1)].map(|partition| world.committed(&partition));
     assert_eq!(committed, [Some(1000), Some(800)]);
-    assert!(world.ledger.handed.len() > 1500, "{} of 1800", world.ledger.handed.len());
+    assert!(world.judge().handed_out.len() > 1500, "{} of 1800", world.judge().handed_out.len());
 }
 
 /// Closing waits for what is in work, commits it and leaves; the next member need not wait for any session to end.
@@ -301,7 +301,7 @@ fn closing_finishes_what_is_in_work_and_hands_over_at_once() {
     assert_eq!(world.clients[owner].closed, Some(Default::default()));
     world.run_until(secs(4), |world| world.holders(&orders(0)) == [first + second - owner]);
     world.finish(secs(60));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// A user that finishes nothing any more cannot keep a partition for ever.
@@ -336,9 +336,9 @@ fn a_revocation_ends_with_the_last_record_in_work() {
     let client = world.join(rarely, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
     world.habits(client, |habits| habits.work = ms(4_321));
     world.run(secs(1));
-    world.kafka(|kafka, now| kafka.rebalance(now));
+    world.rebalance();
     world.run_until(secs(10), |world| world.clients[client].in_hand.is_empty());
     world.run(ms(20));
     assert_eq!(world.clients[client].said("Revoked").len(), 1, "{}", world.report());
-    assert_eq!(world.kafka.committed(&orders(0)), Some(10));
+    assert_eq!(world.committed(&orders(0)), Some(10));
 }

@@ -35,10 +35,17 @@
 //! | lag that stays behind transactions' markers | `delivery::the_commit_passes_what_holds_no_records` |
 //! | seconds of silence after a broker died | `fetching::a_broker_that_dies_is_gone_for_a_second_or_two` |
 
-mod chaos;
 mod delivery;
+mod draw;
 mod fetching;
 mod group;
-mod kafka;
-mod ledger;
+mod judge;
+mod life;
+mod logs;
+mod network;
+mod operator;
+mod sight;
+mod story;
+mod swarm;
+mod user;
 mod world;

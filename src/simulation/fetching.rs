@@ -1,14 +1,18 @@
 //! Getting at the records: each scenario is something that went wrong elsewhere.
 
+use kafka_protocol::messages::{
+    FetchResponse, RequestKind, ResponseKind,
+    fetch_response::{FetchableTopicResponse, PartitionData},
+};
+use ottla_mock::{Api, Record, ResponseError, Verdict};
+
 use super::{
-    kafka::Fate,
-    world::{Records, World, builder, ms, orders, secs},
+    user::Records,
+    world::{Request, World, builder, ms, orders, secs},
 };
 use crate::{
     consumer::{ConsumerBuilder, OffsetReset},
     error::ConsumeErrorKind,
-    records::encode::{TestBatch, TestRecord},
-    wire::{Api, ErrorCode},
 };
 
 fn join(world: &mut World, builder: ConsumerBuilder) -> usize {
@@ -29,11 +33,11 @@ fn what_is_fetched_and_not_taken_stays_within_the_budget() {
         join(&mut world, builder().buffer_bytes_max(BUDGET).partition_fetch_bytes_max(10_000).processing_timeout(secs(1000)));
     world.habits(client, |habits| habits.takes = false);
     world.run(secs(30));
-    let sent = world.kafka.bytes_fetched;
+    let sent = world.bytes_fetched;
     assert!(sent <= BUDGET && sent > BUDGET / 2, "{sent} bytes");
-    let fetches = world.kafka.count(Api::Fetch);
+    let fetches = world.count(Api::Fetch);
     world.run(secs(30));
-    assert_eq!(world.kafka.count(Api::Fetch), fetches, "there is no room to ask for anything");
+    assert_eq!(world.count(Api::Fetch), fetches, "there is no room to ask for anything");
     world.habits(client, |habits| habits.takes = true);
     world.finish(secs(60));
 }
@@ -51,28 +55,26 @@ fn a_paused_partition_is_not_fetched_and_what_was_fetched_is_kept() {
     world.run(secs(4));
     world.with_handle(client, |handle| handle.pause([&orders(0)]));
     world.run(secs(2));
-    let (handed, seen) = (world.handed_out(&orders(0)).len(), world.kafka.seen.len());
+    let (handed, seen) = (world.handed_out(&orders(0)).len(), world.requests.len());
     world.habits(client, |habits| habits.work = ms(0));
     world.run(secs(30));
     assert!(world.handed_out(&orders(0)).len() <= handed + 1);
     assert_eq!(world.handed_out(&orders(1)).len(), 1000, "the other partition goes on");
-    let asked = |seen: &super::kafka::Seen| seen.fetched.iter().any(|(partition, _)| *partition == orders(0));
-    assert!(!world.kafka.seen[seen..].iter().any(asked));
+    let asked = |seen: &Request| seen.fetched.iter().any(|(partition, _)| *partition == orders(0));
+    assert!(!world.requests[seen..].iter().any(asked));
     world.with_handle(client, |handle| handle.resume([&orders(0)]));
     world.finish(secs(10));
-    let mut froms: Vec<_> = world.kafka.seen.iter().flat_map(|seen| &seen.fetched).filter(|(of, _)| *of == orders(0)).collect();
+    let mut froms: Vec<_> = world.requests.iter().flat_map(|seen| &seen.fetched).filter(|(of, _)| *of == orders(0)).collect();
     froms.dedup();
     assert!(froms.is_sorted(), "nothing was fetched twice");
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// Elsewhere, one slow partition held up every other of its broker (sarama).
 #[test]
 fn a_partition_nobody_takes_from_does_not_hold_up_the_others() {
     let mut world = World::new(1);
-    for _ in 0..20 {
-        world.kafka.topics.get_mut("orders").expect("created").logs.push(super::kafka::Log::new(1));
-    }
+    world.grow("orders", 21);
     for partition in 0..21 {
         world.produce(partition, 100);
     }
@@ -90,13 +92,8 @@ fn a_partition_nobody_takes_from_does_not_hold_up_the_others() {
 fn a_record_larger_than_any_limit_of_a_fetch_is_read_whole() {
     let mut world = World::new(1);
     world.produce(0, 5);
-    let log = world.kafka.log(&orders(0));
-    let mut value = b"v5".to_vec();
-    log.visible.insert(5);
-    log.append(TestBatch {
-        records: vec![TestRecord { key: Some(vec![b'x'; 100_000]), ..TestRecord::new(0, value.split_off(0)) }],
-        ..TestBatch::new(5)
-    });
+    world.kafka.append("orders", 0, [Record::new("v5").key(vec![b'x'; 100_000])]);
+    world.became_visible(&orders(0), 5..6);
     world.produce(0, 5);
     let client = join(&mut world, builder().partition_fetch_bytes_max(1_000).buffer_bytes_max(10_000));
     world.finish(secs(5));
@@ -111,15 +108,13 @@ fn a_topic_made_anew_is_read_from_its_beginning() {
     world.produce(0, 30);
     let client = world.at_least_once();
     world.finish(secs(5));
-    world.kafka(|kafka, _| kafka.topics.remove("orders"));
+    world.delete("orders");
     world.run(secs(30));
-    let seen = world.kafka.seen.len();
+    let seen = world.requests.len();
     world.run(secs(60));
-    assert!(world.kafka.seen.len() - seen <= 300, "{} requests in a minute", world.kafka.seen.len() - seen);
+    assert!(world.requests.len() - seen <= 300, "{} requests in a minute", world.requests.len() - seen);
     // The offsets went with the topic.
-    world.kafka.offsets.clear();
-    world.kafka.create("orders", 1);
-    world.ledger.forget(&orders(0));
+    world.create("orders", 1);
     world.produce(0, 20);
     world.finish(secs(30));
     assert_eq!(world.handed_out(&orders(0)), (0..20).collect::<Vec<_>>());
@@ -131,11 +126,8 @@ fn a_topic_made_anew_is_read_from_its_beginning() {
 fn a_broken_batch_stops_its_partition_only_with_its_offset_named() {
     let mut world = World::new(2);
     world.produce(0, 5);
-    let log = world.kafka.log(&orders(0));
-    let mut broken = TestBatch::dense(5, 3).encode();
-    *broken.last_mut().expect("not empty") ^= 1;
-    log.append_bytes(5, 7, broken.into());
-    log.produce(5);
+    world.kafka.append_corrupt("orders", 0, ["x", "y", "z"]);
+    world.produce(0, 5);
     let client = world.at_least_once();
     world.run(secs(5));
     world.produce(1, 10);
@@ -145,8 +137,8 @@ fn a_broken_batch_stops_its_partition_only_with_its_offset_named() {
     assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Corrupt]);
     let (_, problem) = &world.clients[client].problems[0];
     assert!(problem.to_string().contains("offset 5 of orders-0"), "{problem}");
-    assert_eq!(world.kafka.committed(&orders(0)), Some(5));
-    world.ledger.skip(&orders(0), 8);
+    assert_eq!(world.committed(&orders(0)), Some(5));
+    world.excuse(&orders(0), 8);
     world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(8)));
     world.finish(secs(5));
 }
@@ -155,12 +147,26 @@ fn a_broken_batch_stops_its_partition_only_with_its_offset_named() {
 #[test]
 fn a_partition_nobody_asked_for_is_ignored() {
     let mut world = World::new(2);
-    world.kafka.stray = true;
+    let mut turn = 0;
+    world.kafka.intercept(Api::Fetch, move |request| {
+        turn += 1;
+        // Now and then, something else than what was asked for.
+        if turn % 3 == 0 { Verdict::Reply(Box::new(stray(request.body))) } else { Verdict::Pass }
+    });
     world.produce(0, 10);
     world.produce(1, 10);
     world.at_least_once();
     world.finish(secs(10));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
+}
+
+/// Names a partition that nobody has, in the topic that was asked for.
+fn stray(request: &RequestKind) -> ResponseKind {
+    let RequestKind::Fetch(request) = request else { unreachable!("only Fetch is intercepted") };
+    let topic = request.topics.first().expect("something is asked for");
+    let partition = PartitionData::default().with_partition_index(17).with_high_watermark(3).with_records(Some("junk".into()));
+    let topic = FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(vec![partition]);
+    ResponseKind::Fetch(FetchResponse::default().with_responses(vec![topic]))
 }
 
 /// Elsewhere, a follower's word, or a stale leader's, sent the reader back to the beginning (librdkafka #4616).
@@ -170,15 +176,15 @@ fn out_of_range_counts_only_from_the_leader_at_our_own_position() {
     world.produce(0, 50);
     world.at_least_once();
     world.finish(secs(5));
-    let asked = world.kafka.count(Api::ListOffsets);
-    world.kafka.rule(Api::Fetch, 1, Fate::Slow(secs(5)));
+    let asked = world.count(Api::ListOffsets);
+    world.kafka.fail_next(Api::Fetch, 1, Verdict::Delay(secs(5)));
     world.run(secs(1));
     world.elect(0, 2);
-    world.kafka.rule(Api::Fetch, 3, Fate::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+    world.kafka.fail_next(Api::Fetch, 3, Verdict::Error(ResponseError::NotLeaderOrFollower));
     world.produce(0, 50);
     world.finish(secs(30));
-    assert_eq!(world.kafka.count(Api::ListOffsets), asked);
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.count(Api::ListOffsets), asked);
+    assert_eq!(world.repeats(), 0);
 }
 
 #[test]
@@ -193,15 +199,14 @@ fn records_that_were_deleted_are_stepped_over_and_no_others() {
     for _ in 0..10 {
         world.produce(0, 10);
     }
-    world.kafka(|kafka, _| kafka.log(&orders(0)).delete_before(150));
-    world.ledger.skip(&orders(0), 150);
+    world.delete_before(&orders(0), 150);
     world.freeze(client, false);
     world.finish(secs(30));
     let handed = world.handed_out(&orders(0));
     // One answer was on its way already.
     assert_eq!(handed[..100], (0..100).collect::<Vec<_>>());
     assert_eq!(handed[handed.len() - 50..], (150..200).collect::<Vec<_>>());
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// After an unclean election what was lost is not waited for, and what came in its place is read, and finished, before it is committed.
@@ -214,19 +219,33 @@ fn a_truncated_log_is_read_on_from_where_it_was_cut() {
     let client = join(&mut world, builder().offset_reset(OffsetReset::Earliest));
     world.finish(secs(5));
     world.habits(client, |habits| (habits.at_once, habits.work) = (10, ms(500)));
-    world.ledger.truncated(&orders(0), 80);
-    world.kafka(|kafka, _| {
-        let log = kafka.log(&orders(0));
-        log.truncate(80);
-        log.elect(2);
-        log.produce(40);
-    });
+    world.truncate(&orders(0), 80);
+    world.produce(0, 40);
     // What is committed must go back, too: 100 is finished no more.
-    world.run_until(secs(5), |world| world.kafka.committed(&orders(0)).is_some_and(|committed| (81..100).contains(&committed)));
+    world.run_until(secs(5), |world| world.committed(&orders(0)).is_some_and(|committed| (81..100).contains(&committed)));
     world.run_until(secs(30), |world| world.handed_out(&orders(0)).len() == 140);
     world.finish(secs(30));
     let handed = world.handed_out(&orders(0));
     assert_eq!(handed[100..], (80..120).collect::<Vec<_>>(), "{:?}", world.clients[client].problems);
+}
+
+/// Found by the simulation: what had been fetched, and lay below where the log was cut, was thrown away and never read again.
+#[test]
+fn what_a_truncation_leaves_unfinished_is_read_again() {
+    let mut world = World::new(1);
+    for _ in 0..3 {
+        world.produce(0, 10);
+    }
+    let client = world.at_least_once();
+    world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(500)));
+    world.run(secs(3));
+    let done = world.handed_out(&orders(0)).len() as i64;
+    assert!((2..10).contains(&done), "{done} of the first batch");
+    world.truncate(&orders(0), 20);
+    world.produce(0, 15);
+    world.finish(secs(60));
+    assert!((0..35).all(|offset| world.handed_out(&orders(0)).contains(&offset)));
+    assert!(world.repeats() <= 1, "only what was in hand comes again: {}", world.repeats());
 }
 
 /// The same, where nobody was there to see that the topic was away.
@@ -236,9 +255,8 @@ fn a_topic_replaced_by_another_of_its_name_is_read_from_its_beginning() {
     world.produce(0, 30);
     let client = world.at_least_once();
     world.finish(secs(5));
-    world.kafka.offsets.clear();
-    world.kafka.create("orders", 1);
-    world.ledger.forget(&orders(0));
+    world.delete("orders");
+    world.create("orders", 1);
     world.produce(0, 50);
     world.finish(secs(30));
     assert_eq!(world.handed_out(&orders(0)), (0..50).collect::<Vec<_>>());
@@ -258,16 +276,16 @@ fn rebalances_and_seeks_leave_the_budget_whole() {
     for round in 0..15 {
         world.run(secs(1));
         match round % 2 {
-            0 => world.kafka(|kafka, now| kafka.rebalance(now)),
+            0 => world.rebalance(),
             _ => world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(round * 5))),
         }
     }
-    world.ledger.skip(&orders(0), 70);
+    world.excuse(&orders(0), 70);
     world.run(secs(5));
     world.habits(client, |habits| habits.work = ms(0));
     world.run(secs(20));
     for partition in [orders(0), orders(1)] {
-        assert_eq!(world.kafka.committed(&partition), Some(2000), "{}", world.report());
+        assert_eq!(world.committed(&partition), Some(2000), "{}", world.report());
     }
 }
 
@@ -286,7 +304,7 @@ fn a_broker_that_dies_is_gone_for_a_second_or_two() {
     world.run_until(secs(3), |world| world.handed_out(&orders(1)).len() == 10);
     assert!(world.now - since <= ms(1500), "{:?}", world.now - since);
     world.finish(secs(3));
-    assert_eq!(world.ledger.repeats(), 0);
+    assert_eq!(world.repeats(), 0);
 }
 
 /// However long a cluster is away, it is asked for seldom, and found again within seconds.
@@ -305,7 +323,7 @@ fn a_cluster_that_is_away_for_an_hour_is_found_again_within_seconds() {
     assert!(wakeups <= 3600 * 12, "{wakeups} wake-ups");
     assert!(!world.clients[client].problems.is_empty());
     assert!(world.clients[client].problems.len() <= 130, "said {} times", world.clients[client].problems.len());
-    world.kafka.down.clear();
+    world.restart_brokers();
     world.produce(0, 10);
     world.finish(secs(25));
 }

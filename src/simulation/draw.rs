@@ -1,0 +1,247 @@
+//! What a seed's life is like: each draws which faults, settings, versions and ways of reading there are in it.
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use ottla_mock::Release;
+
+use super::{
+    user::{Habits, Records},
+    world::{builder_of, ms, secs},
+};
+use crate::{
+    assignor::{Assignor, Range as RangeAssignor, RoundRobin},
+    consumer::{Consumer, ConsumerBuilder, OffsetReset},
+    proto::backoff::Rng,
+};
+
+/// How records are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    AtLeastOnce,
+    Batches,
+    AtMostOnce,
+    Manual,
+    Partitions,
+}
+
+/// What goes wrong, or is done, in a life; the others do not exist in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Requests are refused, answers lost, late or nonsense.
+    Requests,
+    /// Connections of which only one side knows that they are gone.
+    HalfOpen,
+    /// Networks that come apart.
+    Cuts,
+    /// Clients vanish without a word.
+    Crashes,
+    /// Clients are stopped, and go on later.
+    Freezes,
+    /// Clients close in order.
+    Closes,
+    /// Users stop taking records, or take very long.
+    Stalls,
+    Seeks,
+    Pauses,
+    Growth,
+    Leaders,
+    Coordinators,
+    Rebalances,
+    Expulsions,
+    BrokerStops,
+    BrokerKills,
+    Truncation,
+    Retention,
+    Compaction,
+    Transactions,
+    /// Topics that are deleted and made anew.
+    Topics,
+    /// Brokers that do not lead any more, and say that an offset is out of range.
+    FormerLeaders,
+}
+
+const TROUBLES: [Trouble; 22] = [
+    Trouble::FormerLeaders,
+    Trouble::Requests,
+    Trouble::HalfOpen,
+    Trouble::Cuts,
+    Trouble::Crashes,
+    Trouble::Freezes,
+    Trouble::Closes,
+    Trouble::Stalls,
+    Trouble::Seeks,
+    Trouble::Pauses,
+    Trouble::Growth,
+    Trouble::Leaders,
+    Trouble::Coordinators,
+    Trouble::Rebalances,
+    Trouble::Expulsions,
+    Trouble::BrokerStops,
+    Trouble::BrokerKills,
+    Trouble::Truncation,
+    Trouble::Retention,
+    Trouble::Compaction,
+    Trouble::Transactions,
+    Trouble::Topics,
+];
+
+/// The releases whose versions brokers announce.
+const RELEASES: [Release; 8] = [
+    Release::NEWEST,
+    Release::new(4, 0),
+    Release::new(3, 9),
+    Release::new(3, 3),
+    Release::new(2, 8),
+    Release::new(2, 4),
+    Release::new(2, 1),
+    Release::OLDEST,
+];
+
+/// The first release whose OffsetForLeaderEpoch consumers may use (KIP-320).
+const EPOCHS_SINCE: Release = Release::new(2, 3);
+
+/// What was drawn.
+#[derive(Clone)]
+pub(super) struct Draw {
+    pub(super) reading: Reading,
+    pub(super) release: Release,
+    pub(super) troubles: Vec<Trouble>,
+    pub(super) latency: Range<Duration>,
+    pub(super) partitions: i32,
+    pub(super) clients_max: usize,
+    pub(super) steps: u64,
+    /// The longest pause between two steps.
+    pub(super) pause_ms: u64,
+    /// Members that start in the second half prefer another assignor.
+    pub(super) rolls: bool,
+    session_timeout: Duration,
+    heartbeat_interval: Duration,
+    commit_interval: Duration,
+    drain_timeout: Duration,
+    fetch_max_wait: Duration,
+    buffer_bytes_max: usize,
+    unacked_records_max: usize,
+    at_once: usize,
+    work_ms: u64,
+    drops_percent: u64,
+}
+
+impl Draw {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let mut below = |limit: u64| rng.next_u64() % limit;
+        let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
+        // The first two are what most people use.
+        let reading = readings[[0, 0, 0, 1, 1, 2, 3, 4][below(8) as usize]];
+        let share = 20 + below(60);
+        let mut troubles: Vec<_> = TROUBLES.into_iter().filter(|_| below(100) < share).collect();
+        let release = RELEASES[[0, 0, 0, 1, 2, 3, 4, 5, 6, 7][below(10) as usize]];
+        // Older brokers do not tell consumers where an epoch ended: nobody can notice there that a log was cut and grew again.
+        if release < EPOCHS_SINCE {
+            troubles.retain(|trouble| *trouble != Trouble::Truncation);
+        }
+        // Who is not known yet not to lead is believed, and the reset policy of these lives goes back.
+        if reading == Reading::AtMostOnce {
+            troubles.retain(|trouble| *trouble != Trouble::FormerLeaders);
+        }
+        let session_timeout = ms([6_000, 10_000, 20_000][below(3) as usize]);
+        Self {
+            reading,
+            release,
+            troubles,
+            latency: ms(below(3))..ms(3 + [0, 20, 200][below(3) as usize]),
+            partitions: 1 + below(6) as i32,
+            clients_max: 1 + below(5) as usize,
+            steps: 10 + below(40),
+            pause_ms: [100, 800, 2_500][below(3) as usize],
+            rolls: below(4) == 0,
+            session_timeout,
+            heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
+            commit_interval: ms([20, 300, 5_000][below(3) as usize]),
+            drain_timeout: ms([200, 4_000][below(2) as usize]),
+            fetch_max_wait: ms([100, 500, 4_000][below(3) as usize]),
+            buffer_bytes_max: [2_000, 50_000, 64 << 20][below(3) as usize],
+            unacked_records_max: [5, 1_000, 1_000_000][below(3) as usize],
+            at_once: [1, 3, 20, 1_000][below(4) as usize],
+            work_ms: [0, 0, 5, 50, 300][below(5) as usize],
+            drops_percent: [0, 0, 4, 12][below(4) as usize],
+        }
+    }
+
+    /// Describes a consumer of a group as this life has them.
+    pub(super) fn builder(&self, group: &str, is_late: bool) -> ConsumerBuilder {
+        let (range, round_robin): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(RangeAssignor), Arc::new(RoundRobin));
+        let assignors = if self.rolls && is_late { [round_robin, range] } else { [range, round_robin] };
+        builder_of(group)
+            .subscribe(["orders", "extra"])
+            .assignors(assignors)
+            .offset_reset(OffsetReset::Earliest)
+            .session_timeout(self.session_timeout)
+            .heartbeat_interval(self.heartbeat_interval)
+            .rebalance_timeout(secs(20))
+            .drain_timeout(self.drain_timeout)
+            .processing_timeout(secs(20))
+            .commit_interval(self.commit_interval)
+            .fetch_max_wait(self.fetch_max_wait)
+            .buffer_bytes_max(self.buffer_bytes_max)
+            .unacked_records_max(self.unacked_records_max)
+            .request_timeout(secs(5))
+            .metadata_max_age(secs(10))
+    }
+
+    pub(super) fn read(&self, consumer: Consumer) -> Records {
+        match self.reading {
+            Reading::AtLeastOnce => Records::AtLeastOnce(consumer.at_least_once()),
+            Reading::Batches => Records::Batches(consumer.batches()),
+            Reading::AtMostOnce => Records::AtMostOnce(consumer.at_most_once()),
+            Reading::Manual => Records::Manual(consumer.manual()),
+            Reading::Partitions => Records::Partitions(consumer.partitions(), Vec::new()),
+        }
+    }
+
+    /// How long a user may take over so many records, some of them more than once.
+    pub(super) fn time_to_work_on(&self, records: usize) -> Duration {
+        ms(self.work_ms * 4 * (records as u64 + 20))
+    }
+
+    pub(super) fn fetch_wait_ms(&self) -> usize {
+        self.fetch_max_wait.as_millis() as usize
+    }
+
+    pub(super) fn heartbeat_ms(&self) -> usize {
+        self.heartbeat_interval.as_millis() as usize
+    }
+
+    pub(super) fn habits(&self, rng: &mut Rng) -> Habits {
+        Habits {
+            takes: true,
+            // A program that commits by itself does one thing after the other.
+            at_once: if self.reading == Reading::Manual { 1 } else { self.at_once },
+            work: ms(if self.work_ms == 0 { 0 } else { rng.next_u64() % self.work_ms }),
+            is_uneven: rng.next_u64().is_multiple_of(2),
+            drops_percent: self.drops_percent,
+        }
+    }
+}
+
+impl fmt::Display for Draw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+             buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
+            self.reading,
+            self.release,
+            self.partitions,
+            self.clients_max,
+            self.steps,
+            self.latency,
+            self.session_timeout,
+            self.commit_interval,
+            self.buffer_bytes_max,
+            self.at_once,
+            self.work_ms,
+            self.drops_percent,
+            self.troubles
+        )
+    }
+}

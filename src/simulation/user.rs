@@ -1,0 +1,252 @@
+//! The user's program: it takes what its stream gives, works on it for a while, and finishes it, or not.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use futures_core::Stream;
+
+use crate::{
+    consumer::{AtLeastOnce, AtMostOnce, Batch, Batches, Delivery, Manual, ManualBatch, PartitionStream, Partitions},
+    error::{CommitError, ConsumeError},
+    model::TopicPartition,
+};
+
+/// A stream of any mode.
+pub(super) enum Records {
+    AtLeastOnce(AtLeastOnce),
+    Batches(Batches),
+    AtMostOnce(AtMostOnce),
+    Manual(Manual),
+    Partitions(Partitions, Vec<PartitionStream>),
+}
+
+/// How the user's program goes about its records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    pub(super) takes: bool,
+    /// How many it works on at the same time.
+    pub(super) at_once: usize,
+    /// How long it works on each.
+    pub(super) work: Duration,
+    /// Some take up to twice as long, others no time: so what began later may end first.
+    pub(super) is_uneven: bool,
+    /// It drops so many of a hundred without an ack.
+    pub(super) drops_percent: u64,
+}
+
+/// Something that the program was given and has not finished.
+pub(super) enum Work {
+    Delivery(Delivery),
+    Batch(Batch),
+    Manual(ManualBatch),
+    /// A commit whose outcome is awaited.
+    Committing(Commit),
+}
+
+/// It gives the batch back, for the commit to be repeated.
+type Commit = Pin<Box<dyn Future<Output = (ManualBatch, Result<(), CommitError>)>>>;
+
+/// A record, as it was handed out.
+pub(super) struct Seen {
+    pub(super) partition: TopicPartition,
+    pub(super) offset: i64,
+    pub(super) attempt: u32,
+    pub(super) value: Vec<u8>,
+}
+
+pub(super) enum Taken {
+    /// What was handed out, and what is to be finished; nothing is, at most once.
+    Records(Vec<Seen>, Option<Work>),
+    Problem(ConsumeError),
+    /// A partition's stream has begun, or ended.
+    Stream(&'static str, TopicPartition),
+}
+
+/// Tells that a stream, or a future, wants to be polled.
+pub(super) struct Woken(AtomicBool);
+
+impl Woken {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(true)))
+    }
+
+    pub(super) fn set(&self, woken: bool) {
+        self.0.store(woken, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.set(true);
+    }
+}
+
+impl Records {
+    pub(super) fn is_at_most_once(&self) -> bool {
+        matches!(self, Self::AtMostOnce(_))
+    }
+
+    /// Looks whether there is something to take.
+    pub(super) fn take(&mut self, waker: &Waker) -> Option<Taken> {
+        let cx = &mut Context::from_waker(waker);
+        match self {
+            Self::AtLeastOnce(records) => {
+                let delivery = match next(records, cx)? {
+                    Ok(delivery) => delivery,
+                    Err(error) => return Some(Taken::Problem(error)),
+                };
+                Some(Taken::Records(vec![seen(&delivery)], Some(Work::Delivery(delivery))))
+            }
+            Self::Batches(batches) => {
+                let batch = match next(batches, cx)? {
+                    Ok(batch) => batch,
+                    Err(error) => return Some(Taken::Problem(error)),
+                };
+                let attempt = batch.attempt();
+                let seen = batch.iter().map(|record| Seen {
+                    partition: record.topic_partition().clone(),
+                    offset: record.offset(),
+                    attempt,
+                    value: record.value().unwrap_or_default().to_vec(),
+                });
+                Some(Taken::Records(seen.collect(), Some(Work::Batch(batch))))
+            }
+            Self::AtMostOnce(records) => {
+                let record = match next(records, cx)? {
+                    Ok(record) => record,
+                    Err(error) => return Some(Taken::Problem(error)),
+                };
+                let seen = Seen {
+                    partition: record.topic_partition().clone(),
+                    offset: record.offset(),
+                    attempt: 1,
+                    value: record.value().unwrap_or_default().to_vec(),
+                };
+                Some(Taken::Records(vec![seen], None))
+            }
+            Self::Manual(batches) => {
+                let batch = match next(batches, cx)? {
+                    Ok(batch) => batch,
+                    Err(error) => return Some(Taken::Problem(error)),
+                };
+                Some(Taken::Records(batch_seen(&batch), Some(Work::Manual(batch))))
+            }
+            Self::Partitions(partitions, streams) => {
+                match next(partitions, cx) {
+                    Some(Ok(stream)) => {
+                        let partition = stream.topic_partition().clone();
+                        streams.push(stream);
+                        return Some(Taken::Stream("is read by a task of its own", partition));
+                    }
+                    Some(Err(error)) => return Some(Taken::Problem(error)),
+                    None => {}
+                }
+                for at in 0..streams.len() {
+                    match Pin::new(&mut streams[at]).poll_next(cx) {
+                        Poll::Ready(Some(delivery)) => {
+                            return Some(Taken::Records(vec![seen(&delivery)], Some(Work::Delivery(delivery))));
+                        }
+                        Poll::Ready(None) => {
+                            let ended = streams.remove(at);
+                            return Some(Taken::Stream("has no task any more", ended.topic_partition().clone()));
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                None
+            }
+        }
+    }
+}
+
+fn next<S: Stream + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Option<S::Item> {
+    match Pin::new(stream).poll_next(cx) {
+        Poll::Ready(item) => item,
+        Poll::Pending => None,
+    }
+}
+
+fn seen(delivery: &Delivery) -> Seen {
+    Seen {
+        partition: delivery.topic_partition().clone(),
+        offset: delivery.offset(),
+        attempt: delivery.attempt(),
+        value: delivery.value().unwrap_or_default().to_vec(),
+    }
+}
+
+fn batch_seen(batch: &ManualBatch) -> Vec<Seen> {
+    let seen = batch.iter().map(|record| Seen {
+        partition: record.topic_partition().clone(),
+        offset: record.offset(),
+        attempt: 1,
+        value: record.value().unwrap_or_default().to_vec(),
+    });
+    seen.collect()
+}
+
+impl Work {
+    /// What it holds, as far as it is still to be finished.
+    pub(super) fn offsets(&self) -> Vec<(TopicPartition, i64)> {
+        match self {
+            Self::Delivery(delivery) => vec![(delivery.topic_partition().clone(), delivery.offset())],
+            Self::Batch(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
+            Self::Manual(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
+            Self::Committing(_) => Vec::new(),
+        }
+    }
+
+    /// Finishes it; what is left has to be waited for.
+    pub(super) fn finish(self) -> Option<Self> {
+        match self {
+            Self::Delivery(delivery) => {
+                delivery.ack();
+                None
+            }
+            Self::Batch(batch) => {
+                batch.ack();
+                None
+            }
+            Self::Manual(batch) => Some(Self::commit(batch)),
+            Self::Committing(_) => Some(self),
+        }
+    }
+
+    fn commit(batch: ManualBatch) -> Self {
+        Self::Committing(Box::pin(async move {
+            let result = batch.commit().await;
+            (batch, result)
+        }))
+    }
+
+    /// Looks whether a commit has got its answer; one that may be repeated is.
+    pub(super) fn step(self, waker: &Waker) -> (Option<Self>, Option<CommitError>) {
+        let Self::Committing(mut commit) = self else { return (Some(self), None) };
+        match commit.as_mut().poll(&mut Context::from_waker(waker)) {
+            Poll::Pending => (Some(Self::Committing(commit)), None),
+            Poll::Ready((_, Ok(()))) => (None, None),
+            Poll::Ready((_, Err(error @ CommitError::NotAssigned { .. }))) => (None, Some(error)),
+            Poll::Ready((batch, Err(error))) => (Some(Self::Manual(batch)), Some(error)),
+        }
+    }
+}
+
+/// When a piece of work is done.
+pub(super) fn done_at(now: Instant, habits: &Habits, chance: u64) -> Instant {
+    if !habits.is_uneven || habits.work.is_zero() {
+        return now + habits.work;
+    }
+    now + Duration::from_micros(chance % (2 * habits.work.as_micros() as u64 + 1))
+}
