@@ -9,7 +9,7 @@ use super::{
     run::{RawBatch, Run},
 };
 use crate::{
-    model::{LeaderEpoch, TopicPartition},
+    model::{LeaderEpoch, Offset, TopicPartition},
     record::{OwnedHeader, OwnedRecord},
     records::{Cursor, Headers, RawRecord},
 };
@@ -150,6 +150,18 @@ impl Batch {
     pub fn next_offset(&self) -> i64 {
         let segment = self.run.segment();
         if self.raw.end == segment.count { segment.next.offset.0 } else { segment.offset_of(self.raw.end).0 }
+    }
+
+    /// Returns the leader epoch that the log had just before an offset of this batch, or after it; `None` where no record tells.
+    pub(super) fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let segment = self.run.segment();
+        if offset == segment.next.offset {
+            // Behind the last record there may have been others, of a newer epoch, that nobody is to see.
+            return segment.next.leader_epoch;
+        }
+        let before = self.iter().take_while(|record| record.offset() < offset.0).last();
+        let is_next_to_it = |record: &BatchRecord<'_>| record.offset() + 1 == offset.0;
+        before.filter(is_next_to_it).and_then(|record| record.leader_epoch()).map(LeaderEpoch)
     }
 
     /// Iterates over the records in the order of their offsets.

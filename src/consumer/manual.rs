@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{CloseError, CommitError, ConsumeError},
-    model::{LeaderEpoch, Offset, Position, TopicPartition},
+    model::{Offset, Position, TopicPartition},
     proto::PartitionHandle,
 };
 
@@ -150,9 +150,8 @@ impl ManualBatch {
     /// As [`commit`](Self::commit).
     pub async fn commit_to(&self, next_offset: i64) -> Result<(), CommitError> {
         // With the epoch of the last record before it, a reader that comes later can tell whether the log was truncated meanwhile.
-        let before = self.iter().take_while(|record| record.offset() < next_offset).last();
-        let leader_epoch = before.and_then(|record| record.leader_epoch()).map(LeaderEpoch);
-        let (handle, position) = (&self.handle, Position { offset: Offset(next_offset), leader_epoch });
+        let offset = Offset(next_offset);
+        let (handle, position) = (&self.handle, Position { offset, leader_epoch: self.batch.epoch_before(offset) });
         match self.inbox.commit(handle, position).await {
             Ok(result) => result,
             Err(_) => {

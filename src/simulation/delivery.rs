@@ -262,6 +262,26 @@ fn what_was_dropped_unacked_is_handed_out_again_until_it_is_done() {
     assert!(world.repeats() > 30);
 }
 
+/// Found by the simulation: the commit at the end of a batch, behind an aborted transaction of a newer leader, named the older epoch, so
+/// that whoever came next believed that the log had been cut.
+#[test]
+fn a_manual_commit_names_the_epoch_of_what_lies_just_before_it() {
+    let mut world = World::new(1);
+    world.produce(0, 2);
+    world.elect(0, 2);
+    world.produce_transaction(&orders(0), 2, Outcome::Abort);
+    let mode = |consumer: crate::consumer::Consumer| Records::Manual(consumer.manual());
+    let first = world.join(builder(), mode);
+    world.run(secs(5));
+    assert_eq!(world.committed(&orders(0)), Some(5));
+    world.kill(first);
+    world.elect(0, 3);
+    let second = world.join(builder(), mode);
+    world.run(secs(20));
+    assert_eq!(world.problem_kinds(second), []);
+    assert_eq!(world.handed_out(&orders(0)), [0, 1]);
+}
+
 #[test]
 fn at_most_once_hands_nothing_out_before_its_commit_or_twice() {
     let mut world = World::new(2);

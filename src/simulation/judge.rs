@@ -50,6 +50,8 @@ pub(super) struct Judge {
     joining: BTreeSet<usize>,
     /// Where the reset policy may be used: who was told that there is no committed offset, or that its position does not exist.
     doors: BTreeSet<(usize, TopicPartition)>,
+    /// Logs that were cut: who has read them goes back.
+    was_cut: BTreeSet<TopicPartition>,
     /// Who has asked for another position, and is not there yet.
     seeking: BTreeSet<(usize, TopicPartition)>,
     /// Bytes of records that each client holds.
@@ -70,6 +72,7 @@ impl Judge {
             committing: BTreeSet::new(),
             joining: BTreeSet::new(),
             doors: BTreeSet::new(),
+            was_cut: BTreeSet::new(),
             seeking: BTreeSet::new(),
             held: BTreeMap::new(),
             failures: Vec::new(),
@@ -129,6 +132,7 @@ impl Judge {
 
     pub(super) fn truncated(&mut self, at: Duration, of: &TopicPartition, end: i64) {
         let partition = self.partition(of);
+        self.was_cut.insert(of.clone());
         self.missing.entry(of.clone()).or_default().split_off(&end);
         self.was_handed_out.entry(of.clone()).or_default().split_off(&end);
         self.observe(at, &Event::Truncated { partition, end });
@@ -145,6 +149,7 @@ impl Judge {
 
     /// The topic was deleted, or made anew: its offsets begin again.
     pub(super) fn remade(&mut self, at: Duration, of: &TopicPartition) {
+        self.was_cut.insert(of.clone());
         let partition = self.partition(of);
         self.handed_out.retain(|handed| handed.partition != *of);
         self.missing.remove(of);
@@ -260,21 +265,19 @@ impl Judge {
         self.seeking.insert((client, of));
     }
 
-    /// Reading begins anew: says whether that is because the program wanted it.
-    pub(super) fn seek_ends(&mut self, client: usize, of: &TopicPartition) -> bool {
-        self.seeking.remove(&(client, of.clone()))
-    }
-
-    pub(super) fn may_reset(&self, client: usize, of: &TopicPartition) -> bool {
-        self.doors.contains(&(client, of.clone()))
-    }
-
-    /// A client asks where a log begins or ends: that is the reset policy at work.
-    pub(super) fn reset(&mut self, client: usize, of: &TopicPartition) {
-        if !self.doors.contains(&(client, of.clone())) && !self.seeking.contains(&(client, of.clone())) {
-            let what = format!("client {client} asks where {of} begins or ends, and had no reason to");
+    /// Reading begins, or begins anew, at `position`: anywhere but at what is committed only for a reason.
+    pub(super) fn started(&mut self, at: Duration, client: usize, of: &TopicPartition, position: i64, committed: Option<i64>) {
+        let is_sought = self.seeking.remove(&(client, of.clone()));
+        let may_reset = self.doors.contains(&(client, of.clone()));
+        if committed == Some(position) {
+            return self.sought(at, client, of, None);
+        }
+        if !is_sought && !may_reset && !self.was_cut.contains(of) {
+            let what =
+                format!("client {client} reads {of} from {position} on, {committed:?} is committed, and there was no reason");
             self.fail("reset without a reason", what);
         }
+        self.sought(at, client, of, (is_sought || may_reset).then_some(position));
     }
 
     pub(super) fn received(&mut self, client: usize, bytes: usize, budget: usize) {

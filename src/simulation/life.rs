@@ -211,7 +211,10 @@ impl Life {
                 world.tell(Who::Client(client), || format!("pauses {of}: {pauses}"));
                 world.with_handle(client, |handle| if pauses { handle.pause([&of]) } else { handle.resume([&of]) });
             }),
-            Trouble::FormerLeaders => self.former_leaders(broker, ms(200 + number % 2_000)),
+            Trouble::FormerLeaders if exists => {
+                let leader = world.kafka.leader(of.topic(), of.partition()).unwrap_or(broker);
+                self.former_leaders(leader, ms(200 + number % 2_000));
+            }
             Trouble::Growth => {
                 let count = world.truth.keys().filter(|of| of.topic() == "orders").count() as i32;
                 if count > 0 && count < PARTITIONS_MAX {
@@ -257,7 +260,12 @@ impl Life {
                 true => world.delete("extra"),
                 false => world.create("extra", 1 + (number % 3) as i32),
             },
-            Trouble::Leaders | Trouble::Truncation | Trouble::Retention | Trouble::Compaction | Trouble::Transactions => {}
+            Trouble::FormerLeaders
+            | Trouble::Leaders
+            | Trouble::Truncation
+            | Trouble::Retention
+            | Trouble::Compaction
+            | Trouble::Transactions => {}
         }
     }
 
@@ -300,6 +308,11 @@ impl Life {
     }
 
     fn heal(&mut self) {
+        // What comes last has nothing behind it that would make up for what goes wrong with it.
+        for of in &self.world.partitions() {
+            self.world.produce_to(of, 2);
+        }
+        self.world.run(secs(2));
         self.world.heal();
         self.world.restart_brokers();
         for group in self.groups.clone() {
@@ -327,7 +340,8 @@ impl Life {
         }
         // Whoever seeks the end must have found it, before there is something beyond.
         self.world.run(secs(5));
-        for of in &partitions {
+        let seekers = self.draw.troubles.contains(&Trouble::Seeks);
+        for of in partitions.iter().filter(|_| seekers) {
             self.world.produce_to(of, 3);
         }
         let missing: usize = self.world.judges.values().map(|judge| judge.missing_in_all()).sum();

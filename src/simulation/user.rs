@@ -43,7 +43,13 @@ pub(super) struct Habits {
 }
 
 /// Something that the program was given and has not finished.
-pub(super) enum Work {
+pub(super) struct Work {
+    /// How often reading of its partition had begun anew when it was handed out.
+    pub(super) era: u64,
+    what: What,
+}
+
+enum What {
     Delivery(Delivery),
     Batch(Batch),
     Manual(ManualBatch),
@@ -107,7 +113,7 @@ impl Records {
                     Ok(delivery) => delivery,
                     Err(error) => return Some(Taken::Problem(error)),
                 };
-                Some(Taken::Records(vec![seen(&delivery)], Some(Work::Delivery(delivery))))
+                Some(Taken::Records(vec![seen(&delivery)], Some(Work::new(What::Delivery(delivery)))))
             }
             Self::Batches(batches) => {
                 let batch = match next(batches, cx)? {
@@ -121,7 +127,7 @@ impl Records {
                     attempt,
                     value: record.value().unwrap_or_default().to_vec(),
                 });
-                Some(Taken::Records(seen.collect(), Some(Work::Batch(batch))))
+                Some(Taken::Records(seen.collect(), Some(Work::new(What::Batch(batch)))))
             }
             Self::AtMostOnce(records) => {
                 let record = match next(records, cx)? {
@@ -141,7 +147,7 @@ impl Records {
                     Ok(batch) => batch,
                     Err(error) => return Some(Taken::Problem(error)),
                 };
-                Some(Taken::Records(batch_seen(&batch), Some(Work::Manual(batch))))
+                Some(Taken::Records(batch_seen(&batch), Some(Work::new(What::Manual(batch)))))
             }
             Self::Partitions(partitions, streams) => {
                 match next(partitions, cx) {
@@ -156,7 +162,7 @@ impl Records {
                 for at in 0..streams.len() {
                     match Pin::new(&mut streams[at]).poll_next(cx) {
                         Poll::Ready(Some(delivery)) => {
-                            return Some(Taken::Records(vec![seen(&delivery)], Some(Work::Delivery(delivery))));
+                            return Some(Taken::Records(vec![seen(&delivery)], Some(Work::new(What::Delivery(delivery)))));
                         }
                         Poll::Ready(None) => {
                             let ended = streams.remove(at);
@@ -198,49 +204,57 @@ fn batch_seen(batch: &ManualBatch) -> Vec<Seen> {
 }
 
 impl Work {
+    fn new(what: What) -> Self {
+        Self { era: 0, what }
+    }
+
+    pub(super) fn of_era(self, era: u64) -> Self {
+        Self { era, ..self }
+    }
+
     /// What it holds, as far as it is still to be finished.
     pub(super) fn offsets(&self) -> Vec<(TopicPartition, i64)> {
-        match self {
-            Self::Delivery(delivery) => vec![(delivery.topic_partition().clone(), delivery.offset())],
-            Self::Batch(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
-            Self::Manual(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
-            Self::Committing(_) => Vec::new(),
+        match &self.what {
+            What::Delivery(delivery) => vec![(delivery.topic_partition().clone(), delivery.offset())],
+            What::Batch(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
+            What::Manual(batch) => batch.iter().map(|record| (record.topic_partition().clone(), record.offset())).collect(),
+            What::Committing(_) => Vec::new(),
         }
+    }
+
+    /// Says whether ottla hands it out again when it is dropped.
+    pub(super) fn may_be_dropped(&self) -> bool {
+        matches!(self.what, What::Delivery(_) | What::Batch(_))
     }
 
     /// Finishes it; what is left has to be waited for.
     pub(super) fn finish(self) -> Option<Self> {
-        match self {
-            Self::Delivery(delivery) => {
-                delivery.ack();
-                None
-            }
-            Self::Batch(batch) => {
-                batch.ack();
-                None
-            }
-            Self::Manual(batch) => Some(Self::commit(batch)),
-            Self::Committing(_) => Some(self),
+        match self.what {
+            What::Delivery(delivery) => delivery.ack(),
+            What::Batch(batch) => batch.ack(),
+            What::Manual(batch) => return Some(Self { era: self.era, what: What::Committing(commit(batch)) }),
+            What::Committing(_) => return Some(self),
         }
-    }
-
-    fn commit(batch: ManualBatch) -> Self {
-        Self::Committing(Box::pin(async move {
-            let result = batch.commit().await;
-            (batch, result)
-        }))
+        None
     }
 
     /// Looks whether a commit has got its answer; one that may be repeated is.
     pub(super) fn step(self, waker: &Waker) -> (Option<Self>, Option<CommitError>) {
-        let Self::Committing(mut commit) = self else { return (Some(self), None) };
+        let Self { era, what: What::Committing(mut commit) } = self else { return (Some(self), None) };
         match commit.as_mut().poll(&mut Context::from_waker(waker)) {
-            Poll::Pending => (Some(Self::Committing(commit)), None),
+            Poll::Pending => (Some(Self { era, what: What::Committing(commit) }), None),
             Poll::Ready((_, Ok(()))) => (None, None),
             Poll::Ready((_, Err(error @ CommitError::NotAssigned { .. }))) => (None, Some(error)),
-            Poll::Ready((batch, Err(error))) => (Some(Self::Manual(batch)), Some(error)),
+            Poll::Ready((batch, Err(error))) => (Some(Self { era, what: What::Manual(batch) }), Some(error)),
         }
     }
+}
+
+fn commit(batch: ManualBatch) -> Commit {
+    Box::pin(async move {
+        let result = batch.commit().await;
+        (batch, result)
+    })
 }
 
 /// When a piece of work is done.

@@ -75,7 +75,10 @@ pub(super) struct Client {
     pub(super) closed: Option<Unfinished>,
     /// Every partition that it holds, and whether it is being revoked.
     pub(super) holds: BTreeMap<TopicPartition, bool>,
+    /// What it works on, with when that is done.
     pub(super) in_hand: VecDeque<(Instant, Work)>,
+    /// How often reading of a partition began anew: acks of what was handed out before count for nothing.
+    eras: BTreeMap<TopicPartition, u64>,
     pub(super) wakeups: usize,
     pub(super) budget: usize,
     core: Core,
@@ -195,6 +198,7 @@ impl World {
             closed: None,
             holds: BTreeMap::new(),
             in_hand: VecDeque::new(),
+            eras: BTreeMap::new(),
             wakeups: 0,
             budget,
             core,
@@ -571,15 +575,12 @@ impl World {
         let sent = sight::sent(&frame, &self.names);
         let (at, now) = (self.now - self.start, self.now);
         self.story.tell(at, Who::Client(client), || sight::words(&sent));
-        let sight::Sent { api, version, commits, fetched, resets } = sent;
+        let sight::Sent { api, version, commits, fetched, .. } = sent;
         let judge = self.judges.get_mut(&self.clients[client].group).expect("made when the client joined");
         match api {
             Api::JoinGroup => judge.join_sent(client),
             Api::OffsetCommit => judge.commit_sent(client),
             _ => {}
-        }
-        for of in &resets {
-            judge.reset(client, of);
         }
         if self.connections_hold {
             let holds = &self.clients[client].holds;
@@ -649,16 +650,14 @@ impl World {
         match &event {
             Event::Assigned { handles, generation, .. } => {
                 one.holds = handles.iter().map(|handle| (handle.partition.clone(), false)).collect();
+                handles.iter().for_each(|handle| *one.eras.entry(handle.partition.clone()).or_default() += 1);
                 let partitions: Vec<_> = one.holds.keys().cloned().collect();
                 judge.assigned(at, client, *generation, &partitions);
             }
             Event::Started { handle, position, committed } => {
-                // Who begins anywhere but at what is committed needs a reason.
-                let begins_there = committed.as_ref().is_some_and(|committed| committed.offset == position.offset);
-                let may_begin_elsewhere =
-                    judge.seek_ends(client, &handle.partition) || judge.may_reset(client, &handle.partition);
-                let may_begin_elsewhere = !begins_there && may_begin_elsewhere;
-                judge.sought(at, client, &handle.partition, may_begin_elsewhere.then_some(position.offset.0));
+                *one.eras.entry(handle.partition.clone()).or_default() += 1;
+                let committed = committed.as_ref().map(|committed| committed.offset.0);
+                judge.started(at, client, &handle.partition, position.offset.0, committed);
             }
             Event::Chunk { chunk, .. } => {
                 self.bytes_fetched += chunk.data.len();
@@ -673,6 +672,7 @@ impl World {
             Event::Revoked(handles) | Event::Lost { handles, .. } => {
                 for handle in handles {
                     one.holds.remove(&handle.partition);
+                    *one.eras.entry(handle.partition.clone()).or_default() += 1;
                     judge.released(at, client, &handle.partition);
                 }
             }
@@ -719,6 +719,8 @@ impl World {
             Taken::Stream(what, partition) => self.story.tell(at, Who::Client(client), || format!("{partition} {what}")),
             Taken::Records(seen, work) => {
                 let habits = one.habits;
+                let era = seen.first().and_then(|seen| one.eras.get(&seen.partition)).copied().unwrap_or_default();
+                let work = work.map(|work| work.of_era(era));
                 let (first, last) = (seen.first().map(|seen| seen.offset), seen.last().map(|seen| seen.offset));
                 let of = seen.first().map(|seen| seen.partition.to_string()).unwrap_or_default();
                 self.story.tell(at, Who::Client(client), || format!("is handed {of} {first:?} to {last:?}"));
@@ -751,7 +753,7 @@ impl World {
         one.woken.set(true);
         for (_, work) in done {
             let drops = self.clients[client].habits.drops_percent;
-            let may_drop = matches!(work, Work::Delivery(_) | Work::Batch(_));
+            let may_drop = work.may_be_dropped();
             if may_drop && drops > 0 && self.rng.next_u64() % 100 < drops {
                 let at = self.now - self.start;
                 self.story.tell(at, Who::Client(client), || format!("drops {:?}", work.offsets()));
@@ -766,7 +768,9 @@ impl World {
     fn finish_one(&mut self, client: usize, work: Work) {
         let at = self.now - self.start;
         for (of, offset) in work.offsets() {
-            self.judge_of(client).acked(at, client, &of, offset);
+            if work.era == self.clients[client].eras.get(&of).copied().unwrap_or_default() {
+                self.judge_of(client).acked(at, client, &of, offset);
+            }
         }
         let Some(work) = work.finish() else { return };
         let one = &mut self.clients[client];

@@ -335,7 +335,10 @@ impl Fetcher {
             let position = cursor.position;
             // Also where the epoch is lower: a topic made anew on brokers without topic ids.
             let must_validate = epoch_changed && position.leader_epoch.is_some() && position.leader_epoch != epoch;
-            (cursor.asked, cursor.retry_at) = (None, None);
+            if !planted!(BelieveAnyoneOutOfRange) {
+                cursor.asked = None;
+            }
+            cursor.retry_at = None;
             if must_validate && cursor.state == State::Fetching {
                 cursor.suspend(State::Suspended);
                 cursor.validating = epoch;
