@@ -35,6 +35,7 @@
 //! | lag that stays behind transactions' markers | `delivery::the_commit_passes_what_holds_no_records` |
 //! | seconds of silence after a broker died | `fetching::a_broker_that_dies_is_gone_for_a_second_or_two` |
 
+mod client;
 mod delivery;
 mod draw;
 mod fetching;

@@ -3,37 +3,27 @@
 //! Time jumps to whatever comes next. What ottla promises is asserted at every step, not only at a test's end (see `judge`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
-    sync::Arc,
-    task::Waker,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use ottla_mock::{Api, Input as BrokerInput, Kafka, Output as BrokerOutput, Settings};
 
 use super::{
+    client::Client,
     judge::Judge,
-    network::{Asked, Happening, LinkId, Network},
+    network::{Happening, LinkId, Network},
     sight,
     story::{Story, Who},
-    user::{self, Habits, Records, Taken, Woken, Work},
 };
 use crate::{
-    consumer::{Consumer, ConsumerBuilder, Handle, Undriven},
-    error::{ConsumeError, ConsumeErrorKind},
+    consumer::{Consumer, ConsumerBuilder},
+    error::ConsumeErrorKind,
     model::TopicPartition,
-    proto::{
-        Deadline, Disconnect,
-        backoff::Rng,
-        consumer::Consumer as Core,
-        message::{Command, Event, Input, Output, SeekTarget, Unfinished},
-    },
+    proto::{Disconnect, backoff::Rng, message::Input},
 };
 
-/// How often a consumer may be busy without time passing before it counts as a busy loop.
-const STEPS_MAX: usize = 20_000;
 /// What records are dated: 2026-01-01.
 const START_MS: i64 = 1_767_225_600_000;
 pub(super) const GROUP: &str = "workers";
@@ -63,35 +53,6 @@ pub(super) fn builder_of(group: &str) -> ConsumerBuilder {
         .rebalance_timeout(secs(60))
         .drain_timeout(secs(10))
         .processing_timeout(secs(60))
-}
-
-pub(super) struct Client {
-    pub(super) group: String,
-    pub(super) handle: Handle,
-    pub(super) habits: Habits,
-    pub(super) problems: Vec<(Duration, ConsumeError)>,
-    /// What the core said, but for chunks and the like.
-    pub(super) events: Vec<(Duration, String)>,
-    pub(super) closed: Option<Unfinished>,
-    /// Every partition that it holds, and whether it is being revoked.
-    pub(super) holds: BTreeMap<TopicPartition, bool>,
-    /// What it works on, with when that is done.
-    pub(super) in_hand: VecDeque<(Instant, Work)>,
-    /// How often reading of a partition began anew: acks of what was handed out before count for nothing.
-    eras: BTreeMap<TopicPartition, u64>,
-    pub(super) wakeups: usize,
-    pub(super) budget: usize,
-    core: Core,
-    records: Option<Records>,
-    commands: tokio::sync::mpsc::UnboundedReceiver<Command>,
-    on_event: Box<dyn Fn(Event)>,
-    deadline: Option<Deadline>,
-    /// Ticks at the same moment.
-    ticks: (Instant, usize),
-    woken: Arc<Woken>,
-    /// What came while the process was stopped.
-    mail: Option<VecDeque<(LinkId, Happening)>>,
-    is_dead: bool,
 }
 
 /// A request, as a test looks back at it.
@@ -130,12 +91,12 @@ pub(super) struct World {
     pub(super) open: Vec<(TopicPartition, Range<i64>)>,
     /// Where the last transaction's marker lies: a log that loses it has that transaction open for ever.
     pub(super) markers: BTreeMap<TopicPartition, i64>,
-    names: sight::Names,
+    pub(super) names: sight::Names,
     /// Whom each client was last told to lead a partition, with the epoch.
-    leaders: BTreeMap<(usize, TopicPartition), (i32, i32)>,
-    kafka_deadline: Option<Instant>,
-    rng: Rng,
-    seed: u64,
+    pub(super) leaders: BTreeMap<(usize, TopicPartition), (i32, i32)>,
+    pub(super) kafka_deadline: Option<Instant>,
+    pub(super) rng: Rng,
+    pub(super) seed: u64,
 }
 
 impl World {
@@ -173,50 +134,6 @@ impl World {
         world.create("orders", partitions);
         world.kafka.move_coordinator(GROUP, Some(1));
         world
-    }
-
-    /// Starts a consumer; its number.
-    pub(super) fn join(&mut self, builder: ConsumerBuilder, mode: impl FnOnce(Consumer) -> Records) -> usize {
-        let seed = self.seed.wrapping_add(self.clients.len() as u64 * 1000);
-        let (group, budget) = builder.looked_at();
-        let Undriven { core, consumer, handle, commands, on_event } = builder.undriven(self.now, seed);
-        let records = mode(consumer);
-        let is_new = !self.judges.contains_key(&group);
-        self.judges.entry(group.clone()).or_insert_with(|| Judge::new(records.is_at_most_once()));
-        if is_new {
-            self.show_logs(&group);
-        }
-        let at_once = if matches!(records, Records::Manual(_)) { 1 } else { usize::MAX };
-        let client = self.clients.len();
-        self.story.tell(self.now - self.start, Who::Client(client), || format!("starts, in group {group}"));
-        self.clients.push(Client {
-            group,
-            handle,
-            habits: Habits { takes: true, at_once, work: Duration::ZERO, is_uneven: false, drops_percent: 0 },
-            problems: Vec::new(),
-            events: Vec::new(),
-            closed: None,
-            holds: BTreeMap::new(),
-            in_hand: VecDeque::new(),
-            eras: BTreeMap::new(),
-            wakeups: 0,
-            budget,
-            core,
-            records: Some(records),
-            commands,
-            on_event,
-            deadline: None,
-            ticks: (self.now, 0),
-            woken: Woken::new(),
-            mail: None,
-            is_dead: false,
-        });
-        self.settle(client);
-        client
-    }
-
-    pub(super) fn at_least_once(&mut self) -> usize {
-        self.join(builder(), |consumer| Records::AtLeastOnce(consumer.at_least_once()))
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -261,76 +178,6 @@ impl World {
     /// Tells a part of the story.
     pub(super) fn tell(&mut self, who: Who, what: impl FnOnce() -> String) {
         self.story.tell(self.now - self.start, who, what);
-    }
-}
-
-// ---------------------------------------------------------------- what a test does to processes
-
-impl World {
-    /// The process is killed: nothing more comes from it, and its connections end.
-    pub(super) fn kill(&mut self, client: usize) {
-        self.tell(Who::Client(client), || "is killed".to_owned());
-        let one = &mut self.clients[client];
-        one.is_dead = true;
-        one.records = None;
-        one.in_hand.clear();
-        one.holds.clear();
-        let at = self.now - self.start;
-        self.judge_of(client).gone(at, client);
-        let links: Vec<_> = self.network.links().filter(|(id, _)| id.0 == client).map(|(id, _)| id).collect();
-        links.into_iter().for_each(|link| self.network.hang_up(self.now, link));
-    }
-
-    /// The process stops, as under a debugger, and goes on later as if no time had passed.
-    pub(super) fn freeze(&mut self, client: usize, is_frozen: bool) {
-        let one = &mut self.clients[client];
-        if is_frozen == one.mail.is_some() || one.is_dead {
-            return;
-        }
-        if is_frozen {
-            one.mail = Some(VecDeque::new());
-            self.tell(Who::Client(client), || "is stopped".to_owned());
-            return;
-        }
-        let mail = one.mail.take().unwrap_or_default();
-        self.tell(Who::Client(client), || "goes on".to_owned());
-        // Its timers are over, and it may look at them before its mail.
-        self.tick(client);
-        self.settle(client);
-        for (link, happening) in mail {
-            self.happen(link, happening);
-        }
-    }
-
-    /// The user closes its stream.
-    pub(super) fn close(&mut self, client: usize, timeout: Duration) {
-        self.tell(Who::Client(client), || format!("closes, within {timeout:?}"));
-        self.clients[client].handle.shutdown(timeout);
-        self.settle(client);
-    }
-
-    /// The user changes its ways, and looks at its stream.
-    pub(super) fn habits(&mut self, client: usize, change: impl FnOnce(&mut Habits)) {
-        change(&mut self.clients[client].habits);
-        self.clients[client].woken.set(true);
-        self.settle(client);
-    }
-
-    /// The user does something through its handle, and looks at its stream before anything else can happen.
-    pub(super) fn with_handle(&mut self, client: usize, act: impl FnOnce(&Handle)) {
-        act(&self.clients[client].handle);
-        self.clients[client].woken.set(true);
-        while self.clients[client].is_awake() && self.take(client) {}
-        self.settle(client);
-    }
-
-    /// The user acks everything that it has in hand.
-    pub(super) fn ack_all(&mut self, client: usize) {
-        for (_, work) in std::mem::take(&mut self.clients[client].in_hand) {
-            self.finish_one(client, work);
-        }
-        self.clients[client].woken.set(true);
-        self.settle(client);
     }
 }
 
@@ -447,7 +294,7 @@ impl World {
 // ---------------------------------------------------------------- what happens
 
 impl World {
-    fn happen(&mut self, link: LinkId, happening: Happening) {
+    pub(super) fn happen(&mut self, link: LinkId, happening: Happening) {
         let (client, conn) = link;
         if let Happening::HungUp(conn) = happening {
             self.kafka.handle(self.now, BrokerInput::Disconnected(conn));
@@ -532,274 +379,5 @@ impl World {
             }
             self.stored.push(Stored { client, partition: of, offset });
         }
-    }
-
-    /// Lets a consumer, and its user, do everything that can be done now.
-    fn settle(&mut self, client: usize) {
-        for _ in 0..STEPS_MAX {
-            let now = self.now;
-            let one = &mut self.clients[client];
-            if !one.is_awake() {
-                return;
-            }
-            match one.core.poll(now) {
-                Output::Connect(conn, addr) => {
-                    let broker: i32 = addr.host[1..].parse().expect("b1, b2, …");
-                    if self.kafka.brokers_alive().contains(&broker) {
-                        self.network.connect(now, (client, conn), broker);
-                    } else {
-                        self.network.refuse(now, (client, conn));
-                    }
-                }
-                Output::Transmit(conn, frame) => self.transmit((client, conn), frame),
-                Output::Disconnect(conn) => {
-                    self.network.hang_up(now, (client, conn));
-                    self.judge_of(client).commit_abandoned(client);
-                }
-                Output::Event(event) => self.event(client, event),
-                Output::Wait(deadline) => {
-                    one.deadline = deadline;
-                    if let Ok(command) = one.commands.try_recv() {
-                        self.command(client, command);
-                    } else if !self.take(client) {
-                        return;
-                    }
-                }
-            }
-        }
-        panic!("[a busy loop] client {client} is busy without time passing:\n{}", self.report());
-    }
-
-    fn transmit(&mut self, link: LinkId, frame: Bytes) {
-        let client = link.0;
-        let sent = sight::sent(&frame, &self.names);
-        let (at, now) = (self.now - self.start, self.now);
-        self.story.tell(at, Who::Client(client), || sight::words(&sent));
-        let sight::Sent { api, version, commits, fetched, .. } = sent;
-        let judge = self.judges.get_mut(&self.clients[client].group).expect("made when the client joined");
-        match api {
-            Api::JoinGroup => judge.join_sent(client),
-            Api::OffsetCommit => judge.commit_sent(client),
-            _ => {}
-        }
-        if self.connections_hold {
-            let holds = &self.clients[client].holds;
-            for (of, _) in fetched.iter().filter(|(of, _)| holds.get(of) != Some(&false)) {
-                judge.fail("a fetch of what is not owned", format!("{of} by client {client}"));
-            }
-        }
-        self.requests.push(Request { at: now, api, fetched });
-        self.network.request(now, link, frame, Asked { api, version, commits });
-    }
-
-    fn look_at_answer(&mut self, client: usize, broker: i32, asked: &Asked, frame: &Bytes) {
-        let at = self.now - self.start;
-        let told = sight::answered(asked, frame, &mut self.names);
-        for (of, leader, epoch) in told.leaders {
-            let known = self.leaders.entry((client, of)).or_insert((epoch, leader));
-            if epoch >= known.0 {
-                *known = (epoch, leader);
-            }
-        }
-        let leads = |of: &TopicPartition| self.leaders.get(&(client, of.clone())).is_some_and(|(_, leader)| *leader == broker);
-        let believed: Vec<_> = told.out_of_range.into_iter().filter(leads).collect();
-        self.story.tell(at, Who::Client(client), || format!("hears of {:?}{}", asked.api, told.words));
-        let judge = self.judge_of(client);
-        if asked.api == Api::OffsetCommit {
-            judge.commit_answered(at, client, told.stored);
-        }
-        for of in told.doors.into_iter().chain(believed) {
-            judge.door_opened(client, of);
-        }
-        for of in told.doors_closed {
-            judge.door_closed(client, of);
-        }
-    }
-
-    fn command(&mut self, client: usize, command: Command) {
-        let at = self.now - self.start;
-        match &command {
-            Command::Taken { bytes, .. } => {
-                let bytes = *bytes;
-                self.judge_of(client).released_bytes(client, bytes);
-            }
-            Command::Seek { partition, to } => {
-                let (of, to) = (partition.clone(), *to);
-                self.story.tell(at, Who::Client(client), || format!("seeks {to:?} in {of}"));
-                let judge = self.judge_of(client);
-                judge.seek_begins(client, of.clone());
-                judge.sought(
-                    at,
-                    client,
-                    &of,
-                    match to {
-                        SeekTarget::Offset(offset) => Some(offset.0),
-                        SeekTarget::Time(_) => None,
-                    },
-                );
-            }
-            _ => {}
-        }
-        self.clients[client].core.handle(self.now, Input::Command(command));
-    }
-
-    fn event(&mut self, client: usize, event: Event) {
-        let at = self.now - self.start;
-        let one = &mut self.clients[client];
-        let judge = self.judges.get_mut(&one.group).expect("made when the client joined");
-        match &event {
-            Event::Assigned { handles, generation, .. } => {
-                one.holds = handles.iter().map(|handle| (handle.partition.clone(), false)).collect();
-                handles.iter().for_each(|handle| *one.eras.entry(handle.partition.clone()).or_default() += 1);
-                let partitions: Vec<_> = one.holds.keys().cloned().collect();
-                judge.assigned(at, client, *generation, &partitions);
-            }
-            Event::Started { handle, position, committed } => {
-                *one.eras.entry(handle.partition.clone()).or_default() += 1;
-                let committed = committed.as_ref().map(|committed| committed.offset.0);
-                judge.started(at, client, &handle.partition, position.offset.0, committed);
-            }
-            Event::Chunk { chunk, .. } => {
-                self.bytes_fetched += chunk.data.len();
-                judge.received(client, chunk.data.len(), one.budget);
-            }
-            Event::Revoking(handles) => {
-                for handle in handles {
-                    one.holds.insert(handle.partition.clone(), true);
-                    judge.revoking(at, client, &handle.partition);
-                }
-            }
-            Event::Revoked(handles) | Event::Lost { handles, .. } => {
-                for handle in handles {
-                    one.holds.remove(&handle.partition);
-                    *one.eras.entry(handle.partition.clone()).or_default() += 1;
-                    judge.released(at, client, &handle.partition);
-                }
-            }
-            Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
-            _ => {}
-        }
-        if !matches!(event, Event::Chunk { .. } | Event::Watermarks { .. } | Event::ReadProgress | Event::Committed { .. }) {
-            let words = format!("{event:?}");
-            self.story.tell(at, Who::Client(client), || words.clone());
-            one.events.push((at, words));
-        }
-        (one.on_event)(event);
-    }
-
-    fn tick(&mut self, client: usize) {
-        let one = &mut self.clients[client];
-        let Some((_, why)) = one.deadline.filter(|(at, _)| *at <= self.now && one.is_awake()) else { return };
-        one.wakeups += 1;
-        one.ticks = if one.ticks.0 == self.now { (self.now, one.ticks.1 + 1) } else { (self.now, 1) };
-        assert!(one.ticks.1 < 10, "[a busy loop] {why}");
-        one.core.handle(self.now, Input::Tick);
-        self.settle(client);
-    }
-}
-
-// ---------------------------------------------------------------- the users
-
-impl World {
-    /// The user looks at its stream, if it was woken and has a hand free. Says whether it took something.
-    fn take(&mut self, client: usize) -> bool {
-        let at = self.now - self.start;
-        let one = &mut self.clients[client];
-        let is_free = one.habits.takes && one.in_hand.len() < one.habits.at_once;
-        let Some(records) = one.records.as_mut().filter(|_| is_free && one.woken.is_set()) else { return false };
-        one.woken.set(false);
-        let taken = records.take(&Waker::from(Arc::clone(&one.woken)));
-        let Some(taken) = taken else { return false };
-        one.woken.set(true);
-        match taken {
-            Taken::Problem(error) => {
-                self.story.tell(at, Who::Client(client), || format!("is told: {error}"));
-                one.problems.push((at, error));
-            }
-            Taken::Stream(what, partition) => self.story.tell(at, Who::Client(client), || format!("{partition} {what}")),
-            Taken::Records(seen, work) => {
-                let habits = one.habits;
-                let era = seen.first().and_then(|seen| one.eras.get(&seen.partition)).copied().unwrap_or_default();
-                let work = work.map(|work| work.of_era(era));
-                let (first, last) = (seen.first().map(|seen| seen.offset), seen.last().map(|seen| seen.offset));
-                let of = seen.first().map(|seen| seen.partition.to_string()).unwrap_or_default();
-                self.story.tell(at, Who::Client(client), || format!("is handed {of} {first:?} to {last:?}"));
-                for seen in &seen {
-                    self.judge_of(client).handed_out(at, client, seen);
-                }
-                match work {
-                    None => {}
-                    Some(work) if habits.work.is_zero() && habits.drops_percent == 0 => self.finish_one(client, work),
-                    Some(work) => {
-                        let done = user::done_at(self.now, &habits, self.rng.next_u64());
-                        self.clients[client].in_hand.push_back((done, work));
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// The user finishes what it has worked on long enough.
-    fn finish_work(&mut self, client: usize) {
-        let one = &mut self.clients[client];
-        if !one.is_awake() || one.in_hand.iter().all(|(at, _)| *at > self.now) {
-            return;
-        }
-        let now = self.now;
-        let (done, left): (VecDeque<_>, _) = std::mem::take(&mut one.in_hand).into_iter().partition(|(at, _)| *at <= now);
-        one.in_hand = left;
-        // Whoever worked with its last free hand looks at its stream again.
-        one.woken.set(true);
-        for (_, work) in done {
-            let drops = self.clients[client].habits.drops_percent;
-            let may_drop = work.may_be_dropped();
-            if may_drop && drops > 0 && self.rng.next_u64() % 100 < drops {
-                let at = self.now - self.start;
-                self.story.tell(at, Who::Client(client), || format!("drops {:?}", work.offsets()));
-                drop(work);
-            } else {
-                self.finish_one(client, work);
-            }
-        }
-        self.settle(client);
-    }
-
-    fn finish_one(&mut self, client: usize, work: Work) {
-        let at = self.now - self.start;
-        for (of, offset) in work.offsets() {
-            if work.era == self.clients[client].eras.get(&of).copied().unwrap_or_default() {
-                self.judge_of(client).acked(at, client, &of, offset);
-            }
-        }
-        let Some(work) = work.finish() else { return };
-        let one = &mut self.clients[client];
-        let (work, error) = work.step(&Waker::from(Arc::clone(&one.woken)));
-        if let Some(error) = error {
-            self.story.tell(at, Who::Client(client), || format!("hears of its commit: {error}"));
-        }
-        if let Some(work) = work {
-            // Its answer may come at any moment; looking now and then is enough.
-            self.clients[client].in_hand.push_back((self.now + ms(20), work));
-        }
-    }
-
-    pub(super) fn judge_of(&mut self, client: usize) -> &mut Judge {
-        self.judges.get_mut(&self.clients[client].group).expect("made when the client joined")
-    }
-}
-
-impl Client {
-    fn is_awake(&self) -> bool {
-        !self.is_dead && self.mail.is_none()
-    }
-
-    pub(super) fn is_frozen(&self) -> bool {
-        self.mail.is_some()
-    }
-
-    /// When the core said something that begins like this.
-    pub(super) fn said(&self, what: &str) -> Vec<Duration> {
-        self.events.iter().filter(|(_, event)| event.starts_with(what)).map(|(at, _)| *at).collect()
     }
 }

@@ -8,19 +8,24 @@ mod kafka;
 mod no_c;
 mod process;
 mod quickstart;
+mod sim;
 mod test;
 
 use std::{env, path::Path, process::ExitCode};
 
 const USAGE: &str = "\
 cargo xtask quickstart
-    Fills a topic and shows what ottla does with it: two members share it, one leaves, the other takes over where it stopped.
+    The example of that name on a real broker: two members share a topic, one leaves, the other takes over where it stopped.
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one on this machine's Java.
 
 cargo xtask test [--quick] [FILTER]
     Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, and the tests against a
     real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one in Docker, or one on this machine's Java.
+
+cargo xtask sim [--seeds N] [--from SEED] [--seed S [--trace]] [--planted]
+    Whole groups in virtual time, one life for each seed: faults, crashes, rebalances, and every promise checked at every step. --seed
+    plays one life, --trace tells its story; --planted shows that bugs which are put in on purpose are found.
 
 cargo xtask fuzz [SECONDS]
     Fuzzes each decoder for a minute, or for so long. Needs a nightly toolchain, and cargo-fuzz.
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
         ["quickstart"] => quickstart::run().map_err(|error| error.to_string()),
+        ["sim", ref args @ ..] => sim::run(args),
         ["test", ref args @ ..] => test::run(args),
         ["fuzz", ref args @ ..] => fuzz::run(args),
         ["chaos", ref args @ ..] => chaos::run(args),
