@@ -20,7 +20,7 @@ use tokio::{
 use crate::notes::{Names, difference};
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What a coordinator says while it begins: 14 to 16.
 const BEGINNING: std::ops::RangeInclusive<i16> = 14..=16;
 
