@@ -1,6 +1,6 @@
 //! The brokers: who is there, who coordinates what, and what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
     ResponseError,
@@ -24,6 +24,9 @@ use super::{
 };
 
 const CLUSTER_ID: &str = "ottla-mock-cluster-id1";
+/// What everybody may do with a topic where nobody is forbidden anything, as a set of bits: read, write, create, delete, alter,
+/// describe, and describe and alter configs.
+const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
@@ -128,12 +131,17 @@ pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataReque
     match asked {
         None => topics.extend(cx.topics.iter().map(|(name, topic)| describe(cx, &call, name, topic))),
         Some(asked) => {
+            let mut told = BTreeSet::new();
             for wanted in asked {
                 let by_id = wanted.name.is_none();
                 let name = match &wanted.name {
                     Some(name) => Some(name.0.to_string()),
                     None => cx.topics.name_of(wanted.topic_id).map(str::to_owned),
                 };
+                if name.as_ref().is_some_and(|name| !told.insert(name.clone())) {
+                    // Asked for by its name and by its id.
+                    continue;
+                }
                 let may_create = cx.settings.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
                 if let Some(name) = name.as_deref().filter(|name| may_create && cx.topics.get(name).is_none()) {
                     topics::create(cx, name, cx.settings.default_partitions);
@@ -144,6 +152,11 @@ pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataReque
                     None => unknown(&call, name.filter(|_| !by_id), wanted.topic_id),
                 });
             }
+        }
+    }
+    if request.include_topic_authorized_operations && call.version >= 8 {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = ALL_TOPIC_OPERATIONS;
         }
     }
     answer_metadata(cx, call, topics);
@@ -205,9 +218,13 @@ fn describe_partition(cx: &Context<'_>, call: &Call, partition: &Partition, numb
 fn unknown(call: &Call, name: Option<String>, id: Uuid) -> MetadataResponseTopic {
     let body = MetadataResponseTopic::default();
     match name {
-        Some(name) => body
-            .with_name(Some(StrBytes::from_string(name).into()))
-            .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+        Some(name) => {
+            let error = match topics::is_legal(&name) {
+                true => ResponseError::UnknownTopicOrPartition,
+                false => ResponseError::InvalidTopicException,
+            };
+            body.with_name(Some(StrBytes::from_string(name).into())).with_error_code(error.code())
+        }
         None => {
             // The name may be left out from version 12 on.
             let name = (call.version < 12).then(|| StrBytes::default().into());

@@ -9,7 +9,8 @@ use crate::stage::{Stage, play, text};
 async fn versions_are_told_even_to_those_who_ask_in_an_unknown_one() {
     let script = async |stage: &mut Stage| {
         let line = stage.connect().await;
-        let request = ApiVersionsRequest::default().with_client_software_name(text("tester")).with_client_software_version(text("1"));
+        let request =
+            ApiVersionsRequest::default().with_client_software_name(text("tester")).with_client_software_version(text("1"));
         let invalid = request.clone().with_client_software_name(text("-"));
         let answer = stage.quietly(line, 3, &request).await;
         // The mock announces only what it serves, and not beyond what its codec knows: only these are the same, whatever that is.
@@ -17,8 +18,20 @@ async fn versions_are_told_even_to_those_who_ask_in_an_unknown_one() {
         let known = |api: ApiKey| answer.api_keys.iter().find(|one| one.api_key == api as i16).cloned();
         told.api_keys = [ApiKey::Metadata, ApiKey::FindCoordinator, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::Heartbeat]
             .into_iter()
-            .chain([ApiKey::LeaveGroup, ApiKey::CreateTopics, ApiKey::DeleteTopics, ApiKey::ApiVersions, ApiKey::OffsetForLeaderEpoch])
-            .chain([ApiKey::Produce, ApiKey::Fetch, ApiKey::DescribeGroups, ApiKey::ConsumerGroupHeartbeat, ApiKey::TxnOffsetCommit])
+            .chain([
+                ApiKey::LeaveGroup,
+                ApiKey::CreateTopics,
+                ApiKey::DeleteTopics,
+                ApiKey::ApiVersions,
+                ApiKey::OffsetForLeaderEpoch,
+            ])
+            .chain([
+                ApiKey::Produce,
+                ApiKey::Fetch,
+                ApiKey::DescribeGroups,
+                ApiKey::ConsumerGroupHeartbeat,
+                ApiKey::TxnOffsetCommit,
+            ])
             .chain([ApiKey::EndTxn, ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn, ApiKey::DeleteRecords])
             .filter_map(known)
             .collect();
@@ -65,5 +78,19 @@ async fn coordinators_are_found_by_key() {
         stage.ask(line, 6, &by_keys(&[""], 0)).await;
         stage.ask(line, 6, &by_keys(&["found"], 7)).await;
     };
-    play("found", script, r#""#).await;
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        FindCoordinator v0: {node_id 1}
+        FindCoordinator v3: {node_id 1}
+        FindCoordinator v3: {node_id 1}
+        FindCoordinator v3: {node_id 1}
+        FindCoordinator v3: InvalidRequest {node_id -1}
+        FindCoordinator v4: {coordinators [{key found, node_id 1}]}
+        FindCoordinator v6: {coordinators [{key found, node_id 1}, {key found-too, node_id 1}]}
+        FindCoordinator v6: {coordinators [{key found, node_id 1}]}
+        FindCoordinator v6: NONE
+        FindCoordinator v6: {coordinators [{node_id 1}]}
+        FindCoordinator v6: {coordinators [InvalidRequest {key found, node_id -1}]}
+    "#;
+    play("found", script, heard).await;
 }

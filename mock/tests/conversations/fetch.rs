@@ -55,7 +55,13 @@ fn places(mut records: Bytes) -> String {
         let batch = records.split_to(12 + length);
         let (epoch, attributes) = ((&batch[12..]).get_i32(), (&batch[21..]).get_i16());
         let last = base + i64::from((&batch[23..]).get_i32());
-        let kind = if attributes & 0x20 != 0 { " marker" } else if attributes & 0x10 != 0 { " in transaction" } else { "" };
+        let kind = if attributes & 0x20 != 0 {
+            " marker"
+        } else if attributes & 0x10 != 0 {
+            " in transaction"
+        } else {
+            ""
+        };
         places.push(format!("{base}-{last} epoch {epoch}{kind}"));
     }
     places.join("; ")
@@ -128,7 +134,17 @@ async fn a_long_poll_ends_with_an_append_or_in_time() {
         stage.says("an error is told at once");
         read(stage, line, 17, &fetch(id, 0, 7).with_max_wait_ms(10_000).with_min_bytes(1 << 20)).await;
     };
-    play("poll", script, r#""#).await;
+    let heard = r#"
+        # an append ends it
+        Fetch v17: {responses [{topic_id id of poll, partitions [{high_watermark 1, last_stable_offset 1, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-0 epoch 0"}]}]}
+        # one that is too small for it does not
+        Fetch v17: {responses [{topic_id id of poll, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"1-1 epoch 0; 2-2 epoch 0"}]}]}
+        # time ends it, with what there is
+        Fetch v17: {responses [{topic_id id of poll, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"2-2 epoch 0"}]}]}
+        # an error is told at once
+        Fetch v17: {responses [{topic_id id of poll, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+    "#;
+    play("poll", script, heard).await;
 }
 
 #[tokio::test]

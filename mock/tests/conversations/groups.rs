@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ottla_mock::kafka_protocol::messages::{
-    join_group_request::JoinGroupRequestProtocol, leave_group_request::MemberIdentity, sync_group_request::SyncGroupRequestAssignment,
-    *,
+    join_group_request::JoinGroupRequestProtocol, leave_group_request::MemberIdentity,
+    sync_group_request::SyncGroupRequestAssignment, *,
 };
 
 use crate::{
@@ -142,7 +142,65 @@ async fn a_member_joins_syncs_and_is_refused_when_it_errs() {
         stage.ask(line, 8, &commit(group, "", -1, "one-member", 7)).await;
         stage.ask(line, 5, &DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))])).await;
     };
-    play("one-member", script, r#""#).await;
+    let heard = r#"
+        # no such group yet
+        Heartbeat v4: UnknownMemberId
+        SyncGroup v5: UnknownMemberId
+        LeaveGroup v5: {members [UnknownMemberId {member_id ghost}]}
+        LeaveGroup v2: UnknownMemberId
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id ghost}
+        OffsetCommit v8: {topics [{name one-member, partitions [IllegalGeneration]}]}
+        # requests that no group could grant
+        JoinGroup v9: InvalidGroupId {generation_id -1}
+        Heartbeat v4: InvalidGroupId
+        SyncGroup v5: InvalidGroupId
+        LeaveGroup v5: InvalidGroupId
+        JoinGroup v9: InvalidSessionTimeout {generation_id -1}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1}
+        # with an id that was given
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\none-member\xff\xff\xff\xff"}]}
+        # completing the rebalance
+        Heartbeat v4: NONE
+        Heartbeat v4: IllegalGeneration
+        Heartbeat v4: IllegalGeneration
+        Heartbeat v4: UnknownMemberId
+        OffsetCommit v8: {topics [{name one-member, partitions [RebalanceInProgress]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [IllegalGeneration]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [UnknownMemberId]}]}
+        # joining again with the same metadata
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\none-member\xff\xff\xff\xff"}]}
+        # a leader's sync
+        SyncGroup v5: IllegalGeneration
+        SyncGroup v5: UnknownMemberId
+        SyncGroup v5: InconsistentGroupProtocol
+        SyncGroup v5: InconsistentGroupProtocol
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # stable
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        SyncGroup v5: IllegalGeneration
+        Heartbeat v4: NONE
+        Heartbeat v4: IllegalGeneration
+        Heartbeat v4: UnknownMemberId
+        OffsetCommit v8: {topics [{name one-member, partitions [0]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [IllegalGeneration]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [UnknownMemberId]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [UnknownMemberId]}]}
+        # a leader that joins again begins a generation
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\none-member\xff\xff\xff\xff"}]}
+        # what it left unsynced is refused once it has left
+        LeaveGroup v5: {members [{member_id member-1}]}
+        LeaveGroup v5: {members [UnknownMemberId {member_id member-1}]}
+        # empty
+        Heartbeat v4: UnknownMemberId
+        SyncGroup v5: UnknownMemberId
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id member-1}
+        OffsetCommit v8: {topics [{name one-member, partitions [UnknownMemberId]}]}
+        OffsetCommit v8: {topics [{name one-member, partitions [0]}]}
+        DescribeGroups v5: {groups [{group_id one-member, group_state Empty, protocol_type consumer, authorized_operations -2147483648}]}
+    "#;
+    play("one-member", script, heard).await;
 }
 
 #[tokio::test]
@@ -189,7 +247,43 @@ async fn two_members_share_and_the_one_left_out_gets_nothing() {
         stage.ask(a, 9, &join(group, &first)).await;
         stage.ask(a, 5, &leave(group, &["ghost", &second])).await;
     };
-    play("two-members", script, r#""#).await;
+    let heard = r#"
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x0btwo-members\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # the second one waits for the first
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-2}
+        Heartbeat v4: RebalanceInProgress
+        Heartbeat v4: IllegalGeneration
+        Heartbeat v4: RebalanceInProgress
+        SyncGroup v5: RebalanceInProgress
+        OffsetCommit v8: {topics [{name two-members, partitions [0]}]}
+        OffsetCommit v8: {topics [{name two-members, partitions [IllegalGeneration]}]}
+        OffsetCommit v8: {topics [{name two-members, partitions [UnknownMemberId]}]}
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x0btwo-members\xff\xff\xff\xff"}, {member_id member-2, metadata b"\0\0\0\0\0\x01\0\x0btwo-members\xff\xff\xff\xff"}]}
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-2}
+        # the follower waits for the leader
+        Heartbeat v4: NONE
+        OffsetCommit v8: {topics [{name two-members, partitions [RebalanceInProgress]}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        SyncGroup v5: {protocol_type consumer, protocol_name range}
+        # a follower that joins again changes nothing
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-2}
+        Heartbeat v4: NONE
+        # unless it wants something else
+        JoinGroup v9: {generation_id 3, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x0btwo-members\xff\xff\xff\xff"}, {member_id member-2, metadata b"\0\0\0\0\0\x01\0\x05other\xff\xff\xff\xff"}]}
+        JoinGroup v9: {generation_id 3, protocol_type consumer, protocol_name range, leader member-1, member_id member-2}
+        # one leaves before the sync: the other's is refused
+        LeaveGroup v5: {members [{member_id member-1}]}
+        SyncGroup v5: RebalanceInProgress
+        Heartbeat v4: RebalanceInProgress
+        JoinGroup v9: {generation_id 4, protocol_type consumer, protocol_name range, leader member-2, member_id member-2, members [{member_id member-2, metadata b"\0\0\0\0\0\x01\0\x0btwo-members\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # who left comes back as somebody new
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id member-1}
+        LeaveGroup v5: {members [UnknownMemberId {member_id ghost}, {member_id member-2}]}
+    "#;
+    play("two-members", script, heard).await;
 }
 
 #[tokio::test]
@@ -213,7 +307,21 @@ async fn protocols_have_to_agree() {
         stage.send(second, 9, &join(group, &id).with_protocols(both.clone())).await;
         stage.hear::<JoinGroupRequest>(second, 9).await;
     };
-    play("protocols", script, r#""#).await;
+    let heard = r#"
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\tprotocols\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1, member_id member-1}
+        JoinGroup v9: InconsistentGroupProtocol {generation_id -1, member_id member-1}
+        # which of several they have in common is told
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-2}
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\tprotocols\xff\xff\xff\xff"}, {member_id member-2, metadata b"\0\0\0\0\0\x01\0\tprotocols\xff\xff\xff\xff"}]}
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-2}
+        JoinGroup v9: {generation_id 2, protocol_type consumer, protocol_name range, leader member-1, member_id member-2}
+    "#;
+    play("protocols", script, heard).await;
 }
 
 #[tokio::test]
@@ -237,7 +345,20 @@ async fn a_silent_member_is_put_out() {
         stage.until_state(group, "Empty", 0).await;
         stage.ask(line, 5, &sync(group, &member, 3, &[])).await;
     };
-    play("silent", script, r#""#).await;
+    let heard = r#"
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x06silent\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        Heartbeat v4: UnknownMemberId
+        # an id that was given and not used is forgotten, too
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-2}
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id member-2}
+        # so is who does not sync in time
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-3}
+        JoinGroup v9: {generation_id 3, protocol_type consumer, protocol_name range, leader member-3, member_id member-3, members [{member_id member-3, metadata b"\0\0\0\0\0\x01\0\x06silent\xff\xff\xff\xff"}]}
+        SyncGroup v5: UnknownMemberId
+    "#;
+    play("silent", script, heard).await;
 }
 
 #[tokio::test]
@@ -246,15 +367,23 @@ async fn an_older_client_joins_at_once() {
         let (group, line) = ("older", stage.connect().await);
         stage.group(group).await;
         let member = stage.ask(line, 3, &join(group, "")).await.member_id.to_string();
-        stage.ask(line, 2, &{
-            let mut old = sync(group, &member, 1, &[(&member, "all")]);
-            (old.protocol_type, old.protocol_name) = (None, None);
-            old
-        })
-        .await;
+        stage
+            .ask(line, 2, &{
+                let mut old = sync(group, &member, 1, &[(&member, "all")]);
+                (old.protocol_type, old.protocol_name) = (None, None);
+                old
+            })
+            .await;
         stage.ask(line, 2, &heartbeat(group, &member, 1)).await;
         stage.ask(line, 5, &DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))])).await;
         stage.ask(line, 2, &LeaveGroupRequest::default().with_group_id(GroupId(text(group))).with_member_id(text(&member))).await;
     };
-    play("older", script, r#""#).await;
+    let heard = r#"
+        JoinGroup v3: {generation_id 1, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x05older\xff\xff\xff\xff"}]}
+        SyncGroup v2: {assignment b"all"}
+        Heartbeat v2: NONE
+        DescribeGroups v5: {groups [{group_id older, group_state Stable, protocol_type consumer, protocol_data range, members [{member_id member-1, client_id tester, client_host /127.0.0.1, member_metadata b"\0\0\0\0\0\x01\0\x05older\xff\xff\xff\xff", member_assignment b"all"}], authorized_operations -2147483648}]}
+        LeaveGroup v2: NONE
+    "#;
+    play("older", script, heard).await;
 }

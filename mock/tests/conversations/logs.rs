@@ -9,7 +9,7 @@ use ottla_mock::kafka_protocol::messages::{
 
 use crate::{
     fetch::{fetch, read},
-    produce::write,
+    produce::{NOBODY, batch, produce, write},
     stage::{Stage, play, text},
 };
 
@@ -36,7 +36,7 @@ async fn offsets_are_found_by_time() {
             stage.ask(line, 10, &list(topic, timestamp)).await;
         }
         stage.says("three records");
-        write(stage, line, topic, 3).await;
+        stage.quietly(line, 9, &produce(topic, batch(NOBODY, 3, 1_700_000_000_000))).await;
         for timestamp in all {
             stage.ask(line, 10, &list(topic, timestamp)).await;
         }
@@ -53,7 +53,44 @@ async fn offsets_are_found_by_time() {
         request.topics[0].partitions[0].current_leader_epoch = 0;
         stage.ask(line, 10, &request).await;
     };
-    play("times", script, r#""#).await;
+    let heard = r#"
+        # an empty log
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        # three records
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        # older versions
+        ListOffsets v1: {topics [{name times, partitions [{timestamp -1, offset 0, leader_epoch -1}]}]}
+        ListOffsets v4: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v6: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v7: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        # refused
+        ListOffsets v10: {topics [{name times-unknown, partitions [UnknownTopicOrPartition {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [UnknownLeaderEpoch {timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+    "#;
+    play("times", script, heard).await;
 }
 
 #[tokio::test]

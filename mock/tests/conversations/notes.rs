@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use ottla_mock::ResponseError;
 
-/// What says nothing about behaviour (addresses, racks), or may be worded freely (messages); and what is there for extensions.
+/// What says nothing about behaviour (addresses, racks), or may be worded freely (messages); and what is there for extensions. Kafka
+/// tells all settings of a topic that it creates; the mock only those that were asked for.
 const LEFT_OUT: &[&str] =
-    &["throttle_time_ms", "unknown_tagged_fields", "error_message", "host", "port", "rack", "cluster_id"];
+    &["throttle_time_ms", "unknown_tagged_fields", "error_message", "host", "port", "rack", "cluster_id", "configs"];
 /// Generated ids are at least as long as a UUID in base 64; those that a script makes up are shorter.
 const GENERATED_ID_LEN: usize = 22;
 
@@ -83,7 +84,7 @@ impl Names {
 
     fn atom(&mut self, field: &str, atom: &str) -> Option<String> {
         let is_default = matches!(atom, "0" | "None" | "false" | "b\"\"" | "00000000-0000-0000-0000-000000000000");
-        if is_default && (!field.ends_with("offset") || atom != "0") {
+        if is_default && field != "producer_id" && (!field.ends_with("offset") || atom != "0") {
             return None;
         }
         Some(match field {

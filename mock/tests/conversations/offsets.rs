@@ -13,7 +13,8 @@ use crate::{
 };
 
 pub(crate) fn commit(group: &str, member: &str, generation: i32, topic: &str, offset: i64) -> OffsetCommitRequest {
-    let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset).with_committed_metadata(Some(text("note")));
+    let partition =
+        OffsetCommitRequestPartition::default().with_committed_offset(offset).with_committed_metadata(Some(text("note")));
     let topic = OffsetCommitRequestTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![partition]);
     OffsetCommitRequest::default()
         .with_group_id(GroupId(text(group)))
@@ -85,13 +86,50 @@ async fn commits_are_kept_and_told_in_every_form() {
         two.groups.push(OffsetFetchRequestGroup::default().with_group_id(GroupId(text("commits-no-group"))));
         two.groups[1].topics = None;
         stage.ask(line, 8, &two).await;
+        let nameless = DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text(""))]);
+        stage.ask(line, 2, &nameless).await;
+        stage.ask(line, 2, &nameless).await;
         stage.says("with a member that is not there");
         let mut request = fetch_offsets(group, Some((topic, &[0])));
         request.groups[0].member_id = Some(text("ghost"));
         request.groups[0].member_epoch = 3;
         stage.ask(line, 9, &request).await;
     };
-    play("commits", script, r#""#).await;
+    let heard = r#"
+        # nothing committed
+        OffsetFetch v9: {groups [{group_id commits}]}
+        OffsetFetch v9: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset -1, committed_leader_epoch -1}, {partition_index 1, committed_offset -1, committed_leader_epoch -1}]}]}]}
+        OffsetFetch v7: {topics [{name commits, partitions [{committed_offset -1, committed_leader_epoch -1}]}]}
+        OffsetFetch v1: {topics [{name commits, partitions [{committed_offset -1, committed_leader_epoch -1}]}]}
+        # commits of nobody
+        OffsetCommit v8: {topics [{name commits, partitions [0]}]}
+        OffsetCommit v8: {topics [{name commits-unknown, partitions [UnknownTopicOrPartition]}]}
+        OffsetCommit v9: {topics [{name commits, partitions [0]}]}
+        OffsetCommit v2: {topics [{name commits, partitions [0]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [UnknownMemberId]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [0]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [0]}]}
+        # a partition that is not there, an epoch, metadata that is too long
+        OffsetCommit v8: {topics [{name commits, partitions [UnknownTopicOrPartition {partition_index 7}]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [0]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [OffsetMetadataTooLarge]}]}
+        OffsetCommit v8: {topics [{name commits, partitions [{partition_index 1}]}]}
+        # told
+        OffsetFetch v9: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}, {partition_index 1, committed_offset -1, committed_leader_epoch -1, metadata note}, {partition_index 7, committed_offset -1, committed_leader_epoch -1}]}]}]}
+        OffsetFetch v9: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}, {partition_index 1, committed_offset -1, committed_leader_epoch -1, metadata note}]}]}]}
+        OffsetFetch v8: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}, {partition_index 1, committed_offset -1, committed_leader_epoch -1, metadata note}]}]}]}
+        OffsetFetch v7: {topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}, {partition_index 1, committed_offset -1, committed_leader_epoch -1, metadata note}]}]}
+        OffsetFetch v2: {topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch -1, metadata note}, {partition_index 1, committed_offset -1, committed_leader_epoch -1, metadata note}]}]}
+        OffsetFetch v1: {topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch -1, metadata note}, {partition_index 9, committed_offset -1, committed_leader_epoch -1}]}]}
+        OffsetFetch v9: {groups [{group_id commits, topics [{name commits-unknown, partitions [{committed_offset -1, committed_leader_epoch -1}]}]}]}
+        OffsetFetch v9: {groups [{topics [{name commits, partitions [{committed_offset 5, committed_leader_epoch -1, metadata note}]}]}]}
+        OffsetFetch v8: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}]}]}, {group_id commits-no-group}]}
+        DeleteGroups v2: {results [0]}
+        DeleteGroups v2: {results [GroupIdNotFound]}
+        # with a member that is not there
+        OffsetFetch v9: {groups [{group_id commits, topics [{name commits, partitions [{committed_offset 8, committed_leader_epoch 3, metadata note}]}]}]}
+    "#;
+    play("commits", script, heard).await;
 }
 
 #[tokio::test]
@@ -109,7 +147,6 @@ async fn offsets_and_groups_are_deleted_when_nobody_needs_them() {
         stage.says("no such group");
         stage.ask(line, 0, &delete_offset(group, topic)).await;
         stage.ask(line, 2, &delete_group(group)).await;
-        stage.ask(line, 2, &delete_group("")).await;
         stage.ask(line, 0, &delete_offset("", topic)).await;
         let describe = |of: &str| DescribeGroupsRequest::default().with_groups(vec![GroupId(text(of))]);
         stage.ask(line, 5, &describe(group)).await;
@@ -132,5 +169,32 @@ async fn offsets_and_groups_are_deleted_when_nobody_needs_them() {
         stage.ask(line, 6, &describe(group)).await;
         stage.ask(line, 9, &join(group, &member)).await;
     };
-    play("deletes", script, r#""#).await;
+    let heard = r#"
+        # no such group
+        OffsetDelete v0: GroupIdNotFound
+        DeleteGroups v2: {results [GroupIdNotFound {group_id deletes}]}
+        OffsetDelete v0: InvalidGroupId
+        DescribeGroups v5: {groups [{group_id deletes, group_state Dead, authorized_operations -2147483648}]}
+        DescribeGroups v6: {groups [GroupIdNotFound {group_id deletes, group_state Dead, authorized_operations -2147483648}]}
+        # with offsets
+        OffsetCommit v8: {topics [{name deletes, partitions [0]}]}
+        OffsetDelete v0: {topics [{name deletes-unknown, partitions [UnknownTopicOrPartition]}]}
+        OffsetDelete v0: {topics [{name deletes, partitions [0]}]}
+        OffsetFetch v9: {groups [{group_id deletes}]}
+        # with a member whose subscription cannot be read
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x07deletes\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        OffsetCommit v8: {topics [{name deletes, partitions [0]}]}
+        DeleteGroups v2: {results [NonEmptyGroup {group_id deletes}]}
+        OffsetDelete v0: {topics [{name deletes, partitions [GroupSubscribedToTopic]}]}
+        # empty again
+        LeaveGroup v5: {members [{member_id member-1}]}
+        OffsetCommit v8: {topics [{name deletes, partitions [0]}]}
+        DeleteGroups v2: {results [{group_id deletes}]}
+        OffsetFetch v9: {groups [{group_id deletes}]}
+        DescribeGroups v6: {groups [GroupIdNotFound {group_id deletes, group_state Dead, authorized_operations -2147483648}]}
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id member-1}
+    "#;
+    play("deletes", script, heard).await;
 }

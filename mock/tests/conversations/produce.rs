@@ -1,5 +1,7 @@
 //! Producing: plain, idempotent, and what is refused.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::{Bytes, BytesMut};
 use ottla_mock::kafka_protocol::{
     messages::{
@@ -48,9 +50,15 @@ pub(crate) fn produce(topic: &str, records: Bytes) -> ProduceRequest {
     ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
 }
 
-/// Writes records of 2023, and notes nothing.
+/// Now: records of very different times would lie in different segments of a real log, and no answer has those of two.
+pub(crate) fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+    since_1970.as_millis() as i64
+}
+
+/// Writes some records, and notes nothing.
 pub(crate) async fn write(stage: &mut Stage, line: Line, topic: &str, count: i64) {
-    let answer = stage.quietly(line, 9, &produce(topic, batch(NOBODY, count, 1_700_000_000_000))).await;
+    let answer = stage.quietly(line, 9, &produce(topic, batch(NOBODY, count, now_ms()))).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "{answer:?}");
 }
 
@@ -88,7 +96,7 @@ async fn an_idempotent_producer_writes_once_and_in_order() {
     let script = async |stage: &mut Stage| {
         let (topic, line) = ("idempotent", stage.connect().await);
         stage.topic(topic, 1).await;
-        let init = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
+        let init = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
         stage.until(line, 4, &init, |answer| answer.error_code == 0).await;
         let given = stage.ask(line, 4, &init).await;
         let id = given.producer_id.0;
@@ -115,5 +123,30 @@ async fn an_idempotent_producer_writes_once_and_in_order() {
         let stranger = Writer(id + 1_000_000, 0, 9, false);
         stage.ask(line, 9, &produce(topic, batch(stranger, 1, 1_700_000_000_000))).await;
     };
-    play("idempotent", script, r#""#).await;
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 0, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 2, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # again: the answer is that of the first time
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 0, log_append_time_ms 1700000001000, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 2, log_append_time_ms 1700000001000, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # a gap
+        Produce v9: {responses [{name idempotent, partition_responses [OutOfOrderSequenceNumber {base_offset -1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # part of what was written
+        Produce v9: {responses [{name idempotent, partition_responses [OutOfOrderSequenceNumber {base_offset -1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # six batches on, the first is no longer remembered
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 4, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 6, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 8, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 10, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 12, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [OutOfOrderSequenceNumber {base_offset -1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # a new epoch begins at 0
+        Produce v9: {responses [{name idempotent, partition_responses [OutOfOrderSequenceNumber {base_offset -1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 14, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name idempotent, partition_responses [InvalidProducerEpoch {base_offset -1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # a producer that the log does not know may begin anywhere
+        Produce v9: {responses [{name idempotent, partition_responses [{base_offset 16, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+    "#;
+    play("idempotent", script, heard).await;
 }

@@ -51,7 +51,10 @@ fn real() -> Option<&'static str> {
     static REAL: OnceLock<(Cluster, String)> = OnceLock::new();
     env::var_os("OTTLA_REAL_KAFKA")?;
     let (_, bootstrap) = REAL.get_or_init(|| {
-        let cluster = Cluster::start(Options::default()).expect("a real Kafka");
+        // Kafka 4.3 may assign in the background, and not more often than once in a while: then no answer can be foretold.
+        let at_once = [("group.consumer.assignor.offload.enable", "false"), ("group.consumer.assignment.interval.ms", "0")];
+        let extra_conf = at_once.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let cluster = Cluster::start(Options { extra_conf, ..Options::default() }).expect("a real Kafka");
         let bootstrap = cluster.bootstrap();
         (cluster, bootstrap)
     });
@@ -156,7 +159,11 @@ impl Stage {
             stream.read_exact(&mut frame).await?;
             Ok::<_, std::io::Error>(frame)
         };
-        timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no answer; until then:\n{}", self.notes)).expect("an answer").into()
+        timeout(PATIENCE, read)
+            .await
+            .unwrap_or_else(|_| panic!("no answer; until then:\n{}", self.notes))
+            .expect("an answer")
+            .into()
     }
 
     // ---------------------------------------------------------------- what conversations need to begin
@@ -196,7 +203,8 @@ impl Stage {
     pub(crate) async fn group(&mut self, group: &'static str) {
         self.until_coordinated(group, 0).await;
         let line = self.connect().await;
-        let asked = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(GroupId(StrBytes::from_static_str(group)));
+        let asked =
+            offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(GroupId(StrBytes::from_static_str(group)));
         let request = OffsetFetchRequest::default().with_groups(vec![asked]);
         self.until(line, 8, &request, |answer| !BEGINNING.contains(&answer.groups[0].error_code)).await;
     }
@@ -204,7 +212,8 @@ impl Stage {
     /// Waits until a transactional id has its coordinator, and makes it a producer; the answer is noted.
     pub(crate) async fn producer(&mut self, line: Line, id: &'static str) -> InitProducerIdResponse {
         self.until_coordinated(id, 1).await;
-        let request = InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(StrBytes::from_static_str(id))));
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(StrBytes::from_static_str(id))));
         let request = request.with_transaction_timeout_ms(60_000);
         let answer = self.until(line, 4, &request, |answer| !BEGINNING.contains(&answer.error_code)).await;
         self.notes("InitProducerId v4", &answer);
@@ -229,7 +238,13 @@ impl Stage {
     }
 
     /// Asks again and again, without a note, until the answer is as it should be.
-    pub(crate) async fn until<R>(&mut self, line: Line, version: i16, request: &R, is_so: impl Fn(&R::Response) -> bool) -> R::Response
+    pub(crate) async fn until<R>(
+        &mut self,
+        line: Line,
+        version: i16,
+        request: &R,
+        is_so: impl Fn(&R::Response) -> bool,
+    ) -> R::Response
     where
         R: Request,
         R::Response: Debug,

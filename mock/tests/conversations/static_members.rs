@@ -49,5 +49,32 @@ async fn a_static_member_comes_back_and_fences_its_former_self() {
         stage.ask(line, 5, &request).await;
         stage.ask(line, 4, &heartbeat(group, &newest, 2).with_group_instance_id(Some(text("one")))).await;
     };
-    play("static", script, r#""#).await;
+    let heard = r#"
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, group_instance_id one, metadata b"\0\0\0\0\0\x01\0\x06static\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # the same name, without an id: no rebalance
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-2, skip_assignment true, member_id member-2, members [{member_id member-2, group_instance_id one, metadata b"\0\0\0\0\0\x01\0\x06static\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # the former self is fenced, where it says its name
+        Heartbeat v4: FencedInstanceId
+        Heartbeat v4: UnknownMemberId
+        Heartbeat v4: UnknownMemberId
+        OffsetCommit v8: {topics [{name static, partitions [FencedInstanceId]}]}
+        OffsetCommit v8: {topics [{name static, partitions [0]}]}
+        SyncGroup v5: FencedInstanceId
+        JoinGroup v9: FencedInstanceId {generation_id -1, member_id member-1}
+        JoinGroup v9: FencedInstanceId {generation_id -1, member_id ghost}
+        JoinGroup v9: UnknownMemberId {generation_id -1, member_id ghost}
+        # a former client would not know that it need not assign
+        JoinGroup v8: {generation_id 1, protocol_type consumer, protocol_name range, leader member-2, member_id member-3}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"all"}
+        # it comes back with another subscription
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-4, skip_assignment true, member_id member-4, members [{member_id member-4, group_instance_id one, metadata b"\0\0\0\0\0\x01\0\telsewhere\xff\xff\xff\xff"}]}
+        SyncGroup v5: IllegalGeneration
+        # it is removed by its name
+        LeaveGroup v5: {members [FencedInstanceId {member_id member-1, group_instance_id one}, UnknownMemberId {group_instance_id unknown}]}
+        LeaveGroup v5: {members [{group_instance_id one}]}
+        Heartbeat v4: UnknownMemberId
+    "#;
+    play("static", script, heard).await;
 }

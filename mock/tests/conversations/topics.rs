@@ -12,7 +12,10 @@ use uuid::Uuid;
 use crate::stage::{Stage, play, text};
 
 fn topic(name: &str, partitions: i32, replication: i16) -> CreatableTopic {
-    CreatableTopic::default().with_name(TopicName(text(name))).with_num_partitions(partitions).with_replication_factor(replication)
+    CreatableTopic::default()
+        .with_name(TopicName(text(name)))
+        .with_num_partitions(partitions)
+        .with_replication_factor(replication)
 }
 
 fn create(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
@@ -88,7 +91,45 @@ async fn topics_come_grow_and_go() {
         let by_name = vec![TopicName(text("topics-old")), TopicName(text("topics-unknown"))];
         stage.ask(line, 5, &DeleteTopicsRequest::default().with_timeout_ms(10_000).with_topic_names(by_name)).await;
     };
-    play("topics", script, r#""#).await;
+    let heard = r#"
+        # refused
+        CreateTopics v7: {topics [TopicAlreadyExists {name topics, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidTopicException {name no/name, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidTopicException {num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidTopicException {name .., num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidPartitions {name topics-0, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidReplicationFactor {name topics-9, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidReplicationFactor {name topics-r, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidRequest {name topics-twice, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidConfig {name topics-c, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidRequest {name topics-on, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidReplicaAssignment {name topics-on, num_partitions -1, replication_factor -1}]}
+        CreateTopics v7: {topics [InvalidReplicaAssignment {name topics-on, num_partitions -1, replication_factor -1}]}
+        # checked only
+        CreateTopics v7: {topics [{name topics-checked, topic_id topic-1, num_partitions 2, replication_factor 1}]}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [UnknownTopicOrPartition {name topics-checked, topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        # with defaults
+        CreateTopics v5: {topics [{name topics-default, num_partitions 1, replication_factor 1}]}
+        CreateTopics v2: {topics [{name topics-old, num_partitions -1, replication_factor -1}]}
+        # grow
+        CreatePartitions v3: {results [{name topics}]}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name topics, topic_id id of topics, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 2, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        CreatePartitions v3: {results [InvalidPartitions {name topics}]}
+        CreatePartitions v3: {results [InvalidPartitions {name topics}]}
+        CreatePartitions v3: {results [InvalidPartitions {name topics}]}
+        CreatePartitions v3: {results [UnknownTopicOrPartition {name topics-unknown}]}
+        CreatePartitions v3: {results [{name topics}]}
+        # go
+        DeleteTopics v6: {responses [UnknownTopicOrPartition {name topics-unknown}]}
+        DeleteTopics v6: {responses [UnknownTopicId {topic_id unknown-topic}]}
+        DeleteTopics v6: {responses [InvalidRequest {name topics, topic_id unknown-topic}]}
+        DeleteTopics v6: {responses [InvalidRequest]}
+        DeleteTopics v6: {responses [{name topics, topic_id id of topics}]}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [UnknownTopicId {topic_id id of topics, topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        DeleteTopics v6: {responses [UnknownTopicId {topic_id id of topics}]}
+        DeleteTopics v5: {responses [UnknownTopicOrPartition {name topics-unknown}, {name topics-old}]}
+    "#;
+    play("topics", script, heard).await;
 }
 
 #[tokio::test]
@@ -117,5 +158,23 @@ async fn metadata_is_told_in_every_form() {
         all.topics.retain(|topic| topic.topic_id == id);
         stage.notes("Metadata v12", &all);
     };
-    play("metadata", script, r#""#).await;
+    let heard = r#"
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v13: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [UnknownTopicId {topic_id unknown-topic, topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [UnknownTopicOrPartition {name metadata-unknown, topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [InvalidTopicException {name no/name, topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations 3576}], cluster_authorized_operations -2147483648}
+        Metadata v1: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, partitions [{leader_id 1, leader_epoch -1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, leader_epoch -1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v4: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, partitions [{leader_id 1, leader_epoch -1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, leader_epoch -1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v7: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v9: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v10: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+        # all topics: this one is among them
+        Metadata v12: {brokers [{node_id 1}], controller_id 1, topics [{name metadata, topic_id id of metadata, partitions [{leader_id 1, replica_nodes [1], isr_nodes [1]}, {partition_index 1, leader_id 1, replica_nodes [1], isr_nodes [1]}], topic_authorized_operations -2147483648}], cluster_authorized_operations -2147483648}
+    "#;
+    play("metadata", script, heard).await;
 }

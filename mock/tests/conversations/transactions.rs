@@ -10,7 +10,7 @@ use crate::{
     fetch::{fetch, read},
     logs::list,
     offsets::{commit, fetch_offsets},
-    produce::{Writer, batch, produce, write},
+    produce::{Writer, batch, now_ms, produce, write},
     stage::{Stage, play, text},
 };
 
@@ -40,7 +40,7 @@ impl Producer {
     }
 
     fn writes(&self, topic: &str, sequence: i32) -> ProduceRequest {
-        let records = batch(Writer(self.id, self.epoch, sequence, true), 2, 1_700_000_000_000);
+        let records = batch(Writer(self.id, self.epoch, sequence, true), 2, now_ms());
         produce(topic, records).with_transactional_id(Some(self.named()))
     }
 
@@ -101,10 +101,11 @@ async fn committed_records_are_read_and_aborted_ones_named() {
         read(stage, line, 17, &fetch(id, 0, 0)).await;
         stage.ask(line, 10, &list(topic, -1)).await;
         stage.ask(line, 10, &list(topic, -1).with_isolation_level(1)).await;
-        stage.ask(line, 10, &list(topic, 1_700_000_001_000).with_isolation_level(1)).await;
         stage.says("aborted");
         stage.ask(line, 3, &one.ends(false)).await;
-        stage.until(line, 10, &list(topic, -1).with_isolation_level(1), |answer| answer.topics[0].partitions[0].offset == 5).await;
+        stage
+            .until(line, 10, &list(topic, -1).with_isolation_level(1), |answer| answer.topics[0].partitions[0].offset == 5)
+            .await;
         read(stage, line, 17, &committed(0)).await;
         read(stage, line, 17, &committed(4)).await;
         read(stage, line, 17, &committed(5)).await;
@@ -112,7 +113,9 @@ async fn committed_records_are_read_and_aborted_ones_named() {
         begin(stage, line, &one.adds(topic)).await;
         stage.ask(line, 9, &one.writes(topic, 2)).await;
         stage.ask(line, 3, &one.ends(true)).await;
-        stage.until(line, 10, &list(topic, -1).with_isolation_level(1), |answer| answer.topics[0].partitions[0].offset == 8).await;
+        stage
+            .until(line, 10, &list(topic, -1).with_isolation_level(1), |answer| answer.topics[0].partitions[0].offset == 8)
+            .await;
         read(stage, line, 17, &committed(0)).await;
         read(stage, line, 17, &fetch(id, 0, 5)).await;
         stage.says("ended again, the same way and the other");
@@ -127,7 +130,38 @@ async fn committed_records_are_read_and_aborted_ones_named() {
         stage.ask(line, 3, &Producer { id: one.id + 77, ..one }.adds(topic)).await;
         stage.ask(line, 3, &one.adds("txn-unknown")).await;
     };
-    play("txn", script, r#""#).await;
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        # open
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name txn, results_by_partition [0]}]}
+        Produce v9: {responses [{name txn, partition_responses [{base_offset 1, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 4, last_stable_offset 1, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-0 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 4, last_stable_offset 1, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 4, last_stable_offset 1, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-0 epoch 0; 1-2 epoch 0 in transaction; 3-3 epoch 0"}]}]}
+        ListOffsets v10: {topics [{name txn, partitions [{timestamp -1, offset 4}]}]}
+        ListOffsets v10: {topics [{name txn, partitions [{timestamp -1, offset 1}]}]}
+        # aborted
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 5, last_stable_offset 5, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, aborted_transactions [{producer_id producer-1, first_offset 1}], preferred_read_replica -1, records b"0-0 epoch 0; 1-2 epoch 0 in transaction; 3-3 epoch 0; 4-4 epoch 0 marker"}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 5, last_stable_offset 5, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, aborted_transactions [{producer_id producer-1, first_offset 1}], preferred_read_replica -1, records b"4-4 epoch 0 marker"}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 5, last_stable_offset 5, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # committed
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name txn, results_by_partition [0]}]}
+        Produce v9: {responses [{name txn, partition_responses [{base_offset 5, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 8, last_stable_offset 8, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, aborted_transactions [{producer_id producer-1, first_offset 1}], preferred_read_replica -1, records b"0-0 epoch 0; 1-2 epoch 0 in transaction; 3-3 epoch 0; 4-4 epoch 0 marker; 5-6 epoch 0 in transaction; 7-7 epoch 0 marker"}]}]}
+        Fetch v17: {responses [{topic_id id of txn, partitions [{high_watermark 8, last_stable_offset 8, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"5-6 epoch 0 in transaction; 7-7 epoch 0 marker"}]}]}
+        # ended again, the same way and the other
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        EndTxn v3: InvalidTxnState {producer_id -1, producer_epoch -1}
+        # written without being added, and without a transaction
+        Produce v9: {responses [{name txn, partition_responses [InvalidTxnState {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        EndTxn v3: InvalidProducerIdMapping {producer_id -1, producer_epoch -1}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name txn, results_by_partition [InvalidProducerIdMapping]}]}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name txn, results_by_partition [InvalidProducerIdMapping]}]}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name txn-unknown, results_by_partition [UnknownTopicOrPartition]}]}
+    "#;
+    play("txn", script, heard).await;
 }
 
 #[tokio::test]
@@ -139,7 +173,8 @@ async fn a_new_incarnation_fences_the_old_one() {
         begin(stage, line, &old.adds(topic)).await;
         stage.ask(line, 9, &old.writes(topic, 0)).await;
         stage.says("its successor aborts what it left open");
-        let request = InitProducerIdRequest::default().with_transactional_id(Some(old.named())).with_transaction_timeout_ms(60_000);
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(Some(old.named())).with_transaction_timeout_ms(60_000);
         let given = stage.until(line, 4, &request, |answer| answer.error_code != 51).await;
         stage.notes("InitProducerId v4", &given);
         let new = Producer::of("fenced", &given);
@@ -162,7 +197,30 @@ async fn a_new_incarnation_fences_the_old_one() {
         stage.ask(line, 4, &resumed(new.id + 77, new.epoch)).await;
         stage.ask(line, 4, &resumed(new.id, new.epoch)).await;
     };
-    play("fenced", script, r#""#).await;
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name fenced, results_by_partition [0]}]}
+        Produce v9: {responses [{name fenced, partition_responses [{base_offset 0, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # its successor aborts what it left open
+        InitProducerId v4: {producer_id producer-1, producer_epoch 2, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        Fetch v17: {responses [{topic_id id of fenced, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, aborted_transactions [{producer_id producer-1, first_offset 0}], preferred_read_replica -1, records b"0-1 epoch 0 in transaction; 2-2 epoch 0 marker"}]}]}
+        EndTxn v3: ProducerFenced {producer_id -1, producer_epoch -1}
+        EndTxn v1: InvalidProducerEpoch {producer_id -1, producer_epoch -1}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name fenced, results_by_partition [ProducerFenced]}]}
+        AddOffsetsToTxn v3: ProducerFenced
+        Produce v9: {responses [{name fenced, partition_responses [InvalidProducerEpoch {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        AddPartitionsToTxn v3: {results_by_topic_v3_and_below [{name fenced, results_by_partition [0]}]}
+        Produce v9: {responses [{name fenced, partition_responses [{base_offset 3, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name fenced, partition_responses [InvalidProducerEpoch {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        # refused
+        InitProducerId v4: InvalidTransactionTimeout {producer_id -1, producer_epoch -1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        InitProducerId v4: InvalidRequest {producer_id -1, producer_epoch -1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        InitProducerId v4: ProducerFenced {producer_id -1, producer_epoch -1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        InitProducerId v4: ProducerFenced {producer_id -1, producer_epoch -1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        InitProducerId v4: {producer_id producer-1, producer_epoch 3, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+    "#;
+    play("fenced", script, heard).await;
 }
 
 #[tokio::test]
@@ -195,5 +253,25 @@ async fn offsets_are_unstable_until_the_transaction_ends() {
         let answer = stage.until(line, 9, &stable, is_stable).await;
         stage.notes("OffsetFetch v9", &answer);
     };
-    play("txn-offsets", script, r#""#).await;
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        OffsetCommit v8: {topics [{name txn-offsets, partitions [0]}]}
+        AddOffsetsToTxn v3: NONE
+        TxnOffsetCommit v3: {topics [{name txn-offsets, partitions [0]}]}
+        OffsetFetch v9: {groups [{group_id txn-offsets, topics [{name txn-offsets, partitions [{committed_offset 3, committed_leader_epoch -1, metadata note}]}]}]}
+        OffsetFetch v9: {groups [{group_id txn-offsets, topics [{name txn-offsets, partitions [UnstableOffsetCommit {committed_offset -1, committed_leader_epoch -1}]}]}]}
+        OffsetFetch v9: {groups [{group_id txn-offsets, topics [{name txn-offsets, partitions [UnstableOffsetCommit {committed_offset -1, committed_leader_epoch -1}]}]}]}
+        # aborted
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        OffsetFetch v9: {groups [{group_id txn-offsets, topics [{name txn-offsets, partitions [{committed_offset 3, committed_leader_epoch -1, metadata note}]}]}]}
+        # committed
+        AddOffsetsToTxn v3: NONE
+        TxnOffsetCommit v3: {topics [{name txn-offsets, partitions [0]}]}
+        TxnOffsetCommit v3: {topics [{name txn-unknown, partitions [UnknownTopicOrPartition]}]}
+        TxnOffsetCommit v3: {topics [{name txn-offsets, partitions [UnknownMemberId]}]}
+        TxnOffsetCommit v3: {topics [{name txn-offsets, partitions [InvalidProducerEpoch]}]}
+        EndTxn v3: {producer_id -1, producer_epoch -1}
+        OffsetFetch v9: {groups [{group_id txn-offsets, topics [{name txn-offsets, partitions [{committed_offset 7, committed_leader_epoch -1}]}]}]}
+    "#;
+    play("txn-offsets", script, heard).await;
 }
