@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
         FindCoordinatorResponse, MetadataRequest, MetadataResponse,
         api_versions_response::ApiVersion,
         describe_cluster_response::DescribeClusterBroker,
@@ -27,6 +27,9 @@ const CLUSTER_ID: &str = "ottla-mock-cluster-id1";
 /// What everybody may do with a topic where nobody is forbidden anything, as a set of bits: read, write, create, delete, alter,
 /// describe, and describe and alter configs.
 const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// ApiVersions requests name the client's software in these versions (KIP-511).
+const NAMES_SINCE: i16 = 3;
+const NAMES_KNOWN: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
@@ -104,9 +107,17 @@ impl Brokers {
     }
 }
 
-pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, _: &ApiVersionsRequest) {
-    let api =
-        |(api, oldest, newest)| ApiVersion::default().with_api_key(api as i16).with_min_version(oldest).with_max_version(newest);
+pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, request: &ApiVersionsRequest) {
+    let is_named = is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version);
+    if (NAMES_SINCE..=NAMES_KNOWN).contains(&call.version) && !is_named {
+        let body = ApiVersionsResponse::default().with_throttle_time_ms(call.throttle_time_ms);
+        return cx.out.answer(call, &body.with_error_code(ResponseError::InvalidRequest.code()));
+    }
+    let api = |(api, oldest, newest)| {
+        // Kafka announces what it has given up: librdkafka compresses nothing for a broker that does not (KAFKA-18659).
+        let oldest = if api == ApiKey::Produce { 0 } else { oldest };
+        ApiVersion::default().with_api_key(api as i16).with_min_version(oldest).with_max_version(newest)
+    };
     let apis: Vec<_> = api::announced(cx.settings.release).map(api).collect();
     let (oldest, newest) = api::versions(call.api, cx.settings.release).expect("every release has it");
     let mut body = ApiVersionsResponse::default();
@@ -122,6 +133,12 @@ pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, _: &ApiVersions
         body = body.with_error_code(ResponseError::UnsupportedVersion.code()).with_api_keys(own);
     }
     cx.out.answer(call, &body);
+}
+
+fn is_software_name(name: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(is_inner)
 }
 
 pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataRequest) {

@@ -46,13 +46,21 @@ async fn versions_are_told_even_to_those_who_ask_in_an_unknown_one() {
         frame.put_i16(99);
         frame.put_i32(7);
         frame.put_i16(-1);
+        frame.put_u8(0);
         stage.send_frame(line, frame).await;
         let mut frame = stage.frame(line).await;
         assert_eq!(frame.get_i32(), 7);
         let answer = ApiVersionsResponse::decode(&mut frame, 0).expect("version 0");
         stage.notes("ApiVersions v0", &answer);
     };
-    play("versions", script, r#""#).await;
+    let heard = r#"
+        ApiVersions v3: {api_keys [{api_key 1, min_version 4, max_version 18}, {api_key 10, max_version 6}, {api_key 11, max_version 9}, {api_key 12, max_version 4}, {api_key 13, max_version 5}, {api_key 14, max_version 5}, {api_key 15, max_version 6}, {api_key 18, max_version 4}, {api_key 19, min_version 2, max_version 7}, {api_key 20, min_version 1, max_version 6}, {api_key 21, max_version 2}, {api_key 23, min_version 2, max_version 4}, {api_key 24, max_version 5}, {api_key 25, max_version 4}, {api_key 26, max_version 5}, {api_key 28, max_version 5}, {api_key 3, max_version 13}, {api_key 68, max_version 1}, {max_version 13}], finalized_features_epoch -1}
+        # a name that is none
+        ApiVersions v3: InvalidRequest {finalized_features_epoch -1}
+        # an unknown version is answered in version 0
+        ApiVersions v0: UnsupportedVersion {api_keys [{api_key 18, max_version 4}], finalized_features_epoch -1}
+    "#;
+    play("versions", script, heard).await;
 }
 
 #[tokio::test]

@@ -31,12 +31,24 @@ fn owning(request: ConsumerGroupHeartbeatRequest, topic: Uuid, partitions: &[i32
     request.with_topic_partitions(Some(vec![owned]))
 }
 
+/// Waits until the coordinator knows a topic, which it hears of later than the broker does: each of its partitions does so by itself.
+async fn until_coordinators_know(stage: &mut Stage, topic: &'static str) {
+    let line = stage.connect().await;
+    for partition in 0..4 {
+        let request = enter(&format!("{topic}-{partition}"), "scout", topic);
+        stage
+            .until(line, 1, &request, |answer| answer.assignment.as_ref().is_some_and(|all| !all.topic_partitions.is_empty()))
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn members_share_reconcile_and_leave() {
     let script = async |stage: &mut Stage| {
         let (group, line) = ("consumer", stage.connect().await);
         let topic = stage.topic(group, 4).await;
         stage.group(group).await;
+        until_coordinators_know(stage, group).await;
         stage.says("nobody is there");
         stage.ask(line, 1, &beat(group, "a", 1)).await;
         stage.ask(line, 1, &beat(group, "a", -1)).await;
@@ -156,6 +168,7 @@ async fn static_members_leave_for_a_while() {
         let (group, line) = ("consumer-static", stage.connect().await);
         stage.topic(group, 2).await;
         stage.group(group).await;
+        until_coordinators_know(stage, group).await;
         let name = |request: ConsumerGroupHeartbeatRequest| request.with_instance_id(Some(text("one")));
         stage.ask(line, 1, &name(enter(group, "a", group))).await;
         stage.says("its name is taken while it is there");
@@ -199,6 +212,7 @@ async fn requests_that_make_no_sense_are_refused() {
         let (group, line) = ("consumer-refused", stage.connect().await);
         let topic = stage.topic(group, 1).await;
         stage.group(group).await;
+        until_coordinators_know(stage, group).await;
         let good = || enter(group, "a", group);
         stage.ask(line, 1, &good().with_group_id(GroupId(text("")))).await;
         stage.ask(line, 1, &good().with_member_id(text(""))).await;

@@ -108,7 +108,25 @@ async fn records_are_read_within_limits() {
         read(stage, line, 11, &by_name(11)).await;
         read(stage, line, 4, &by_name(4)).await;
     };
-    play("reads", script, r#""#).await;
+    let heard = r#"
+        # nothing is there
+        Fetch v17: {responses [{topic_id id of reads, partitions [{last_stable_offset 0, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0; 2-3 epoch 0; 4-5 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"2-3 epoch 0; 4-5 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # the first batch is whole, whatever the limits
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"2-3 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0; 2-3 epoch 0"}]}]}
+        # only of the first partition that has records
+        Fetch v17: {responses [{topic_id id of reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0"}, {partition_index 1, last_stable_offset 0, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # by name, as of old
+        Fetch v12: {responses [{topic reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"4-5 epoch 0"}]}]}
+        Fetch v11: {responses [{topic reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"4-5 epoch 0"}]}]}
+        Fetch v4: {responses [{topic reads, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"4-5 epoch 0"}]}]}
+    "#;
+    play("reads", script, heard).await;
 }
 
 #[tokio::test]
@@ -175,7 +193,20 @@ async fn what_cannot_be_read_is_an_error() {
             read(stage, line, 17, &request).await;
         }
     };
-    play("unreadable", script, r#""#).await;
+    let heard = r#"
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id unknown-topic, partitions [UnknownTopicId {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [UnknownTopicOrPartition {partition_index 7, high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v12: {responses [{topic unreadable-unknown, partitions [UnknownTopicOrPartition {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # leader epochs
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-2 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [UnknownLeaderEpoch {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # a log that is said to have diverged
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-2 epoch 0"}]}]}
+        Fetch v17: {responses [{topic_id id of unreadable, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+    "#;
+    play("unreadable", script, heard).await;
 }
 
 #[tokio::test]
@@ -224,5 +255,31 @@ async fn a_session_tells_only_what_changed() {
         read(stage, line, 17, &fetch(id, 0, 0)).await;
         stage.ask(line, 9, &produce(topic, batch(NOBODY, 1, 1_700_000_000_000))).await;
     };
-    play("session", script, r#""#).await;
+    let heard = r#"
+        # a full request begins one
+        Fetch v17: {session_id session-1, responses [{topic_id id of session, partitions [{high_watermark 2, last_stable_offset 2, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0"}, {partition_index 1, last_stable_offset 0, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # the same again
+        Fetch v17: {session_id session-1, responses [{topic_id id of session, partitions [{high_watermark 2, last_stable_offset 2, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0"}]}]}
+        # read on
+        Fetch v17: {session_id session-1}
+        Fetch v17: {session_id session-1}
+        Fetch v17: {session_id session-1, responses [{topic_id id of session, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"2-2 epoch 0"}]}]}
+        # forget the one with records
+        Fetch v17: {session_id session-1}
+        # out of step, unknown, another's
+        Fetch v17: InvalidFetchSessionEpoch
+        Fetch v17: InvalidFetchSessionEpoch
+        Fetch v17: FetchSessionIdNotFound
+        Fetch v17: {session_id session-1}
+        # errors are told in a session, and told again
+        Fetch v17: {session_id session-1, responses [{topic_id id of session, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {session_id session-1, responses [{topic_id id of session, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        # end it
+        Fetch v17: NONE
+        Fetch v17: FetchSessionIdNotFound
+        # outside of sessions
+        Fetch v17: {responses [{topic_id id of session, partitions [{high_watermark 3, last_stable_offset 3, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"0-1 epoch 0; 2-2 epoch 0"}]}]}
+        Produce v9: {responses [{name session, partition_responses [{base_offset 3, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+    "#;
+    play("session", script, heard).await;
 }

@@ -68,27 +68,27 @@ async fn offsets_are_found_by_time() {
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
         # three records
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 3}]}]}
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp 1700000002000, offset 2}]}]}
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
         ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
         ListOffsets v10: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp 1700000000000, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp 1700000000000, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp 1700000002000, offset 2}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp 1700000002000, offset 2}]}]}
         ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
         # older versions
-        ListOffsets v1: {topics [{name times, partitions [{timestamp -1, offset 0, leader_epoch -1}]}]}
-        ListOffsets v4: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v1: {topics [{name times, partitions [{timestamp -1, offset 3, leader_epoch -1}]}]}
+        ListOffsets v4: {topics [{name times, partitions [{timestamp 1700000001000, offset 1}]}]}
         ListOffsets v6: {topics [{name times, partitions [UnsupportedVersion {timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v7: {topics [{name times, partitions [{timestamp -1, offset -1, leader_epoch -1}]}]}
+        ListOffsets v7: {topics [{name times, partitions [{timestamp 1700000002000, offset 2}]}]}
         # refused
         ListOffsets v10: {topics [{name times-unknown, partitions [UnknownTopicOrPartition {timestamp -1, offset -1, leader_epoch -1}]}]}
         ListOffsets v10: {topics [{name times, partitions [UnknownLeaderEpoch {timestamp -1, offset -1, leader_epoch -1}]}]}
-        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 0}]}]}
+        ListOffsets v10: {topics [{name times, partitions [{timestamp -1, offset 3}]}]}
     "#;
     play("times", script, heard).await;
 }
@@ -117,7 +117,20 @@ async fn epochs_end_where_the_next_begin() {
         stage.ask(line, 4, &ask("epochs-unknown", 0, 0, -1)).await;
         stage.ask(line, 2, &ask(topic, 0, 0, -1)).await;
     };
-    play("epochs", script, r#""#).await;
+    let heard = r#"
+        # an empty log
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [{end_offset 0}]}]}
+        # three records
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [{end_offset 3}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [{leader_epoch -1, end_offset -1}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [{leader_epoch -1, end_offset -1}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [{end_offset 3}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [UnknownLeaderEpoch {leader_epoch -1, end_offset -1}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs, partitions [UnknownTopicOrPartition {partition 7, leader_epoch -1, end_offset -1}]}]}
+        OffsetForLeaderEpoch v4: {topics [{topic epochs-unknown, partitions [UnknownTopicOrPartition {leader_epoch -1, end_offset -1}]}]}
+        OffsetForLeaderEpoch v2: {topics [{topic epochs, partitions [{end_offset 3}]}]}
+    "#;
+    play("epochs", script, heard).await;
 }
 
 #[tokio::test]
@@ -140,8 +153,23 @@ async fn deleted_records_are_out_of_range() {
         stage.says("up to the end");
         stage.ask(line, 2, &delete(topic, -1)).await;
         stage.ask(line, 10, &list(topic, -2)).await;
-        stage.ask(line, 10, &list(topic, -3)).await;
         read(stage, line, 17, &fetch(id, 0, 5)).await;
     };
-    play("deleted", script, r#""#).await;
+    let heard = r#"
+        DeleteRecords v2: {topics [{name deleted, partitions [0]}]}
+        DeleteRecords v2: {topics [{name deleted, partitions [{low_watermark 4}]}]}
+        DeleteRecords v2: {topics [{name deleted, partitions [{low_watermark 4}]}]}
+        DeleteRecords v2: {topics [{name deleted, partitions [OffsetOutOfRange {low_watermark -1}]}]}
+        DeleteRecords v2: {topics [{name deleted, partitions [OffsetOutOfRange {low_watermark -1}]}]}
+        DeleteRecords v2: {topics [{name deleted-unknown, partitions [UnknownTopicOrPartition {low_watermark -1}]}]}
+        ListOffsets v10: {topics [{name deleted, partitions [{timestamp -1, offset 4}]}]}
+        ListOffsets v10: {topics [{name deleted, partitions [{timestamp now, offset 4}]}]}
+        Fetch v17: {responses [{topic_id id of deleted, partitions [OffsetOutOfRange {high_watermark -1, last_stable_offset -1, log_start_offset -1, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+        Fetch v17: {responses [{topic_id id of deleted, partitions [{high_watermark 5, last_stable_offset 5, log_start_offset 4, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1, records b"3-4 epoch 0"}]}]}
+        # up to the end
+        DeleteRecords v2: {topics [{name deleted, partitions [{low_watermark 5}]}]}
+        ListOffsets v10: {topics [{name deleted, partitions [{timestamp -1, offset 5}]}]}
+        Fetch v17: {responses [{topic_id id of deleted, partitions [{high_watermark 5, last_stable_offset 5, log_start_offset 5, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, preferred_read_replica -1}]}]}
+    "#;
+    play("deleted", script, heard).await;
 }

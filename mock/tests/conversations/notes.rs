@@ -11,6 +11,9 @@ const LEFT_OUT: &[&str] =
 /// Generated ids are at least as long as a UUID in base 64; those that a script makes up are shorter.
 const GENERATED_ID_LEN: usize = 22;
 
+/// Timestamps that scripts make up are older.
+const NEWEST_WRITTEN_MS: i64 = 1_750_000_000_000;
+
 /// Names for what is never the same twice, in order of appearance.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
@@ -93,6 +96,7 @@ impl Names {
                 ResponseError::try_from_code(code).map_or_else(|| atom.to_owned(), |error| format!("{error:?}"))
             }
             "producer_id" if !atom.starts_with('-') => self.of("producer", atom),
+            "timestamp" if atom.parse().is_ok_and(|timestamp: i64| timestamp > NEWEST_WRITTEN_MS) => "now".into(),
             "session_id" => self.of("session", atom),
             "topic_id" => self.of("topic", atom),
             _ => atom.to_owned(),

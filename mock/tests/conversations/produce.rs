@@ -31,7 +31,8 @@ pub(crate) fn batch(writer: Writer, count: i64, timestamp: i64) -> Bytes {
         producer_epoch,
         timestamp_type: TimestampType::Creation,
         offset: n,
-        sequence: if producer_id < 0 { -1 } else { sequence + n as i32 },
+        // Without gaps, or the encoder begins another batch.
+        sequence: sequence + n as i32,
         timestamp: timestamp + 1000 * n,
         key: None,
         value: Some(Bytes::from_static(b"value")),
@@ -88,7 +89,21 @@ async fn what_is_written_is_answered() {
         stage.send(line, 9, &produce(topic, good()).with_acks(0)).await;
         stage.ask(line, 9, &produce(topic, good())).await;
     };
-    play("plain", script, r#""#).await;
+    let heard = r#"
+        Produce v9: {responses [{name plain, partition_responses [{base_offset 0, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name plain, partition_responses [{base_offset 3, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v3: {responses [{name plain, partition_responses [{base_offset 6, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v13: {responses [{topic_id id of plain, partition_responses [{base_offset 9, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # refused
+        Produce v9: {responses [{name plain-unknown, partition_responses [UnknownTopicOrPartition {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v13: {responses [{topic_id unknown-topic, partition_responses [UnknownTopicId {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name plain, partition_responses [InvalidRequiredAcks {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name plain, partition_responses [CorruptMessage {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Produce v9: {responses [{name plain, partition_responses [TransactionalIdAuthorizationFailed {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # no answer without acks; the next is to the next
+        Produce v9: {responses [{name plain, partition_responses [{base_offset 15, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+    "#;
+    play("plain", script, heard).await;
 }
 
 #[tokio::test]

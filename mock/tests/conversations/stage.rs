@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::notes::{Names, difference};
+use crate::{
+    logs::list,
+    notes::{Names, difference},
+};
 
 /// What takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -193,6 +196,12 @@ impl Stage {
             found.len() == partitions as usize && found.iter().all(|partition| partition.leader_id.0 >= 0)
         })
         .await;
+        // A real broker knows that it leads a partition a moment before it does.
+        let mut request = list(name, -1);
+        let one = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = (0..partitions).map(|number| one.clone().with_partition_index(number)).collect();
+        let serves = |answer: &ListOffsetsResponse| answer.topics[0].partitions.iter().all(|partition| partition.error_code == 0);
+        self.until(line, 10, &request, serves).await;
     }
 
     pub(crate) fn id(&self, topic: &str) -> uuid::Uuid {

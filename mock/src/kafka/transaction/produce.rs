@@ -92,6 +92,9 @@ impl Transactions {
         records: &Bytes,
     ) -> Result<Appended, ResponseError> {
         let partition = cx.topics.leads(topic, number, call.broker, -1)?;
+        if transactional_id.is_none() && Batch::claims_transaction(records) {
+            return Err(ResponseError::TransactionalIdAuthorizationFailed);
+        }
         let batch = Batch::parse(records).map_err(|invalid| match invalid {
             Invalid::Corrupt => ResponseError::CorruptMessage,
             Invalid::OldFormat | Invalid::Contradictory => ResponseError::InvalidRecord,
