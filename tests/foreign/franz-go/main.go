@@ -3,7 +3,7 @@
 // It prints what changes, one line each, and leaves the group in order when its input ends:
 //
 //	assigned TOPIC/PARTITION,TOPIC/PARTITION    all that it holds now
-//	seen TOPIC/PARTITION FIRST-LAST             the offsets that it has just read
+//	seen TOPIC/PARTITION FIRST-LAST,FIRST-LAST  the offsets read so far, in their order, as runs
 //	left
 //
 // With a fourth argument, a transactional id, it writes ten records to partition 0 of the topic instead, aborts, writes ten more,
@@ -108,12 +108,15 @@ func consume(bootstrap, group, topic string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
+	seen := map[string][]string{}
 	for ctx.Err() == nil {
 		fetches := client.PollFetches(ctx)
 		fetches.EachPartition(func(of kgo.FetchTopicPartition) {
 			if len(of.Records) > 0 {
 				first, last := of.Records[0].Offset, of.Records[len(of.Records)-1].Offset
-				fmt.Printf("seen %s/%d %d-%d\n", of.Topic, of.Partition, first, last)
+				partition := fmt.Sprintf("%s/%d", of.Topic, of.Partition)
+				seen[partition] = append(seen[partition], fmt.Sprintf("%d-%d", first, last))
+				fmt.Println("seen", partition, strings.Join(seen[partition], ","))
 			}
 		})
 	}
