@@ -91,33 +91,34 @@ async fn lives(brokers: i32, join: impl Fn(&MockCluster, &str) -> Box<dyn Member
 
     append(10);
     let first = join(&mock, "first");
-    eventually("it has read everything", || healthy(&first).records() == 40).await;
+    eventually("it has read everything", || healthy(&*first).records() == 40).await;
     eventually("it has committed everything", || committed(10)).await;
     assert_eq!(shares(&mock), [4]);
 
     let second = join(&mock, "second");
-    eventually("the two share", || held(&first, &second) == [2, 2]).await;
+    eventually("the two share", || held(&*first, &*second) == [2, 2]).await;
     mock.wait_until("the mock knows who has what", |kafka| {
         kafka.members(GROUP).iter().map(|member| member.assignment.len()).eq([2, 2])
     })
     .await;
     append(5);
-    eventually("each reads its own", || healthy(&first).records() + healthy(&second).records() == 60).await;
+    eventually("each reads its own", || healthy(&*first).records() + healthy(&*second).records() == 60).await;
     eventually("both commit", || committed(15)).await;
-    let (one, other) = (healthy(&first), healthy(&second));
+    let (one, other) = (healthy(&*first), healthy(&*second));
     assert_eq!((one.records(), other.records()), (50, 10), "nothing is read twice");
 
     let last = first.leave();
     assert_eq!(last.failure, "");
-    eventually("who is left has everything", || healthy(&second).assigned.len() == 4).await;
+    eventually("who is left has everything", || healthy(&*second).assigned.len() == 4).await;
     if beside_ottla {
         let ottla = Ottla::join(&mock.bootstrap_servers()).await;
-        eventually("it shares with ottla", || healthy(&second).assigned.len() == 2 && ottla.handle.assignment().len() == 2).await;
+        eventually("it shares with ottla", || healthy(&*second).assigned.len() == 2 && ottla.handle.assignment().len() == 2)
+            .await;
         append(5);
-        eventually("each reads its own", || healthy(&second).records() == 20 && *ottla.seen.lock().unwrap() == 10).await;
+        eventually("each reads its own", || healthy(&*second).records() == 20 && *ottla.seen.lock().unwrap() == 10).await;
         eventually("both commit", || committed(20)).await;
         ottla.leave().await;
-        eventually("who is left has everything", || healthy(&second).assigned.len() == 4).await;
+        eventually("who is left has everything", || healthy(&*second).assigned.len() == 4).await;
     }
     assert_eq!(second.leave().failure, "");
     mock.wait_until("the group is empty", |kafka| kafka.members(GROUP).is_empty()).await;
@@ -239,13 +240,13 @@ fn is_wanted() -> bool {
     is_wanted
 }
 
-fn healthy(member: &Box<dyn Member>) -> MemberStatus {
+fn healthy(member: &dyn Member) -> MemberStatus {
     let status = member.status();
     assert_eq!(status.failure, "");
     status
 }
 
-fn held(one: &Box<dyn Member>, other: &Box<dyn Member>) -> [usize; 2] {
+fn held(one: &dyn Member, other: &dyn Member) -> [usize; 2] {
     let (one, other) = (healthy(one).assigned, healthy(other).assigned);
     let all: BTreeSet<_> = one.iter().chain(&other).collect();
     if all.len() == PARTITIONS as usize { [one.len(), other.len()] } else { [0, 0] }

@@ -275,3 +275,61 @@ async fn offsets_are_unstable_until_the_transaction_ends() {
     "#;
     play("txn-offsets", script, heard).await;
 }
+
+#[tokio::test]
+async fn with_new_versions_writing_joins_and_every_end_begins_an_epoch() {
+    let script = async |stage: &mut Stage| {
+        let (topic, group, line) = ("txn-new", "txn-new", stage.connect().await);
+        let id = stage.topic(topic, 1).await;
+        stage.group(group).await;
+        let mut one = Producer::of("txn-new", &stage.producer(line, "txn-new").await);
+        for committed in [true, false] {
+            stage.says(if committed { "committed" } else { "aborted" });
+            stage.ask(line, 12, &one.writes(topic, 0)).await;
+            stage.ask(line, 5, &one.commits(group, topic, 5)).await;
+            stage.ask(line, 9, &fetch_offsets(group, Some((topic, &[0]))).with_require_stable(true)).await;
+            let ended = stage.ask(line, 5, &one.ends(committed)).await;
+            stage.says("ended again: the answer is the same");
+            stage.until(line, 5, &one.ends(committed), |answer| answer.error_code != 51).await;
+            stage.ask(line, 5, &one.ends(committed)).await;
+            stage.says("the former epoch is over");
+            stage.ask(line, 12, &one.writes(topic, 2)).await;
+            one.epoch = ended.producer_epoch;
+        }
+        let end = |answer: &ListOffsetsResponse| answer.topics[0].partitions[0].offset == 6;
+        stage.until(line, 10, &list(topic, -1).with_isolation_level(1), end).await;
+        read(stage, line, 17, &fetch(id, 0, 0).with_isolation_level(1)).await;
+        stage.ask(line, 9, &fetch_offsets(group, None).with_require_stable(true)).await;
+        stage.says("an end of nothing");
+        stage.ask(line, 5, &one.ends(false)).await;
+        let answer = stage.until(line, 5, &one.ends(true), |answer| answer.error_code != 51).await;
+        stage.notes("EndTxn v5", &answer);
+    };
+    let heard = r#"
+        InitProducerId v4: {producer_id producer-1, ongoing_txn_producer_id -1, ongoing_txn_producer_epoch -1}
+        # committed
+        Produce v12: {responses [{name txn-new, partition_responses [{base_offset 0, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        TxnOffsetCommit v5: {topics [{name txn-new, partitions [0]}]}
+        OffsetFetch v9: {groups [{group_id txn-new, topics [{name txn-new, partitions [UnstableOffsetCommit {committed_offset -1, committed_leader_epoch -1}]}]}]}
+        EndTxn v5: {producer_id producer-1, producer_epoch 1}
+        # ended again: the answer is the same
+        EndTxn v5: {producer_id producer-1, producer_epoch 1}
+        # the former epoch is over
+        Produce v12: {responses [{name txn-new, partition_responses [InvalidProducerEpoch {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        # aborted
+        Produce v12: {responses [{name txn-new, partition_responses [{base_offset 3, log_append_time_ms -1, log_start_offset 0, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        TxnOffsetCommit v5: {topics [{name txn-new, partitions [0]}]}
+        OffsetFetch v9: {groups [{group_id txn-new, topics [{name txn-new, partitions [UnstableOffsetCommit {committed_offset -1, committed_leader_epoch -1}]}]}]}
+        EndTxn v5: {producer_id producer-1, producer_epoch 2}
+        # ended again: the answer is the same
+        EndTxn v5: {producer_id producer-1, producer_epoch 2}
+        # the former epoch is over
+        Produce v12: {responses [{name txn-new, partition_responses [InvalidProducerEpoch {base_offset -1, log_append_time_ms -1, log_start_offset -1, current_leader {leader_id -1, leader_epoch -1}}]}]}
+        Fetch v17: {responses [{topic_id id of txn-new, partitions [{high_watermark 6, last_stable_offset 6, log_start_offset 0, diverging_epoch {epoch -1, end_offset -1}, current_leader {leader_id -1, leader_epoch -1}, snapshot_id {end_offset -1, epoch -1}, aborted_transactions [{producer_id producer-1, first_offset 3}], preferred_read_replica -1, records b"0-1 epoch 0 in transaction; 2-2 epoch 0 marker; 3-4 epoch 0 in transaction; 5-5 epoch 0 marker"}]}]}
+        OffsetFetch v9: {groups [{group_id txn-new, topics [{name txn-new, partitions [{committed_offset 5, committed_leader_epoch -1}]}]}]}
+        # an end of nothing
+        EndTxn v5: {producer_id producer-1, producer_epoch 3}
+        EndTxn v5: InvalidTxnState {producer_id -1, producer_epoch -1}
+    "#;
+    play("txn-new", script, heard).await;
+}
