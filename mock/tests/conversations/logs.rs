@@ -19,6 +19,13 @@ pub(crate) fn list(topic: &str, timestamp: i64) -> ListOffsetsRequest {
     ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
 }
 
+pub(crate) fn epoch_end(topic: &str, number: i32, epoch: i32, current: i32) -> OffsetForLeaderEpochRequest {
+    let partition = OffsetForLeaderPartition::default().with_partition(number).with_leader_epoch(epoch);
+    let partition = partition.with_current_leader_epoch(current);
+    let topic = OffsetForLeaderTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![partition]);
+    OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+}
+
 fn delete(topic: &str, before: i64) -> DeleteRecordsRequest {
     let partition = DeleteRecordsPartition::default().with_offset(before);
     let topic = DeleteRecordsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![partition]);
@@ -98,24 +105,18 @@ async fn epochs_end_where_the_next_begin() {
     let script = async |stage: &mut Stage| {
         let (topic, line) = ("epochs", stage.connect().await);
         stage.topic(topic, 1).await;
-        let ask = |topic: &str, number, epoch, current| {
-            let partition = OffsetForLeaderPartition::default().with_partition(number).with_leader_epoch(epoch);
-            let partition = partition.with_current_leader_epoch(current);
-            let topic = OffsetForLeaderTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![partition]);
-            OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
-        };
         stage.says("an empty log");
-        stage.ask(line, 4, &ask(topic, 0, 0, -1)).await;
+        stage.ask(line, 4, &epoch_end(topic, 0, 0, -1)).await;
         stage.says("three records");
         write(stage, line, topic, 3).await;
         for epoch in [0, 1, -1] {
-            stage.ask(line, 4, &ask(topic, 0, epoch, -1)).await;
+            stage.ask(line, 4, &epoch_end(topic, 0, epoch, -1)).await;
         }
-        stage.ask(line, 4, &ask(topic, 0, 0, 0)).await;
-        stage.ask(line, 4, &ask(topic, 0, 0, 1)).await;
-        stage.ask(line, 4, &ask(topic, 7, 0, -1)).await;
-        stage.ask(line, 4, &ask("epochs-unknown", 0, 0, -1)).await;
-        stage.ask(line, 2, &ask(topic, 0, 0, -1)).await;
+        stage.ask(line, 4, &epoch_end(topic, 0, 0, 0)).await;
+        stage.ask(line, 4, &epoch_end(topic, 0, 0, 1)).await;
+        stage.ask(line, 4, &epoch_end(topic, 7, 0, -1)).await;
+        stage.ask(line, 4, &epoch_end("epochs-unknown", 0, 0, -1)).await;
+        stage.ask(line, 2, &epoch_end(topic, 0, 0, -1)).await;
     };
     let heard = r#"
         # an empty log

@@ -11,6 +11,7 @@ mod cluster;
 mod consumer_groups;
 mod fetch;
 mod groups;
+mod leaders;
 mod logs;
 mod notes;
 mod offsets;

@@ -29,24 +29,31 @@ const BEGINNING: std::ops::RangeInclusive<i16> = 14..=16;
 
 /// Plays a conversation, and compares what was heard with what is expected: with the real Kafka, if one is wanted, then with the mock.
 pub(crate) async fn play(name: &str, script: impl AsyncFn(&mut Stage), expected: &str) {
-    let expected: Vec<_> = expected.trim().lines().map(str::trim).collect();
-    let expected = expected.join("\n");
     let mut wrong = Vec::new();
     if let Some(bootstrap) = real() {
-        wrong.extend(act("real", name, &script, Stage::new(bootstrap.to_owned(), None), &expected).await);
+        wrong.extend(act("real", name, &script, Stage::new(bootstrap.to_owned(), None), expected).await);
     }
     let mock = MockCluster::start().await;
-    wrong.extend(act("mock", name, &script, Stage::new(mock.bootstrap_servers(), Some(mock)), &expected).await);
+    wrong.extend(act("mock", name, &script, Stage::new(mock.bootstrap_servers(), Some(mock)), expected).await);
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-async fn act(who: &str, name: &str, script: &impl AsyncFn(&mut Stage), mut stage: Stage, expected: &str) -> Option<String> {
+/// Plays a conversation once; says how it differs from what is expected.
+pub(crate) async fn act(
+    who: &str,
+    name: &str,
+    script: &impl AsyncFn(&mut Stage),
+    mut stage: Stage,
+    expected: &str,
+) -> Option<String> {
+    let expected: Vec<_> = expected.trim().lines().map(str::trim).collect();
+    let expected = expected.join("\n");
     script(&mut stage).await;
     let heard = stage.notes.trim();
     if let Some(folder) = env::var_os("KAFKA_TRANSCRIPTS") {
         fs::write(Path::new(&folder).join(format!("{name}.{who}")), heard).expect("write the transcript");
     }
-    (heard != expected).then(|| format!("{name}, {who} (+) against what is expected (-):\n{}", difference(expected, heard)))
+    (heard != expected).then(|| format!("{name}, {who} (+) against what is expected (-):\n{}", difference(&expected, heard)))
 }
 
 /// The one broker that all conversations share, if they are to be had with a real Kafka.
@@ -80,13 +87,26 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    fn new(bootstrap: String, mock: Option<MockCluster>) -> Self {
+    pub(crate) fn new(bootstrap: String, mock: Option<MockCluster>) -> Self {
         let (lines, topics) = (Vec::new(), BTreeMap::new());
         Self { bootstrap, _mock: mock, lines, topics, names: Names::default(), notes: String::new() }
     }
 
     pub(crate) async fn connect(&mut self) -> Line {
-        let stream = TcpStream::connect(&self.bootstrap).await.expect("the broker listens");
+        let first = self.bootstrap.split(',').next().expect("there is a broker").to_owned();
+        self.connect_at(&first).await
+    }
+
+    pub(crate) async fn connect_to(&mut self, broker: i32) -> Line {
+        let line = self.connect().await;
+        let is_there = |answer: &MetadataResponse| answer.brokers.iter().any(|one| one.node_id.0 == broker);
+        let answer = self.until(line, 12, &MetadataRequest::default().with_topics(Some(vec![])), is_there).await;
+        let found = answer.brokers.iter().find(|one| one.node_id.0 == broker).expect("it is there");
+        self.connect_at(&format!("{}:{}", found.host, found.port)).await
+    }
+
+    async fn connect_at(&mut self, address: &str) -> Line {
+        let stream = TcpStream::connect(address).await.expect("the broker listens");
         stream.set_nodelay(true).expect("a socket");
         self.lines.push(stream);
         Line(self.lines.len() - 1)
