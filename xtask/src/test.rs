@@ -97,7 +97,8 @@ fn examples() -> Result<(), String> {
 /// Holds the mock to what a real Kafka says, and lets other people's clients live on it; the brokers are always of this machine's Java.
 fn mock_beside_reality(filter: Option<&str>) -> Result<(), String> {
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
-    let mut tests = cargo("test --all-features --package ottla --package ottla-mock --test both --test conversations --test foreign");
+    let mut tests =
+        cargo("test --all-features --package ottla --package ottla-mock --test both --test conversations --test foreign");
     call(tests.args(filter).env("OTTLA_REAL_KAFKA", "1"))
 }
 
