@@ -1,11 +1,11 @@
 //! The brokers: who is there, who coordinates what, and what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
         FindCoordinatorResponse, MetadataRequest, MetadataResponse,
         api_versions_response::ApiVersion,
         describe_cluster_response::DescribeClusterBroker,
@@ -24,6 +24,12 @@ use super::{
 };
 
 const CLUSTER_ID: &str = "ottla-mock-cluster-id1";
+/// What everybody may do with a topic where nobody is forbidden anything, as a set of bits: read, write, create, delete, alter,
+/// describe, and describe and alter configs.
+const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// ApiVersions requests name the client's software in these versions (KIP-511).
+const NAMES_SINCE: i16 = 3;
+const NAMES_KNOWN: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
@@ -101,9 +107,17 @@ impl Brokers {
     }
 }
 
-pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, _: &ApiVersionsRequest) {
-    let api =
-        |(api, oldest, newest)| ApiVersion::default().with_api_key(api as i16).with_min_version(oldest).with_max_version(newest);
+pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, request: &ApiVersionsRequest) {
+    let is_named = is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version);
+    if (NAMES_SINCE..=NAMES_KNOWN).contains(&call.version) && !is_named {
+        let body = ApiVersionsResponse::default().with_throttle_time_ms(call.throttle_time_ms);
+        return cx.out.answer(call, &body.with_error_code(ResponseError::InvalidRequest.code()));
+    }
+    let api = |(api, oldest, newest)| {
+        // Kafka announces what it has given up: librdkafka compresses nothing for a broker that does not (KAFKA-18659).
+        let oldest = if api == ApiKey::Produce { 0 } else { oldest };
+        ApiVersion::default().with_api_key(api as i16).with_min_version(oldest).with_max_version(newest)
+    };
     let apis: Vec<_> = api::announced(cx.settings.release).map(api).collect();
     let (oldest, newest) = api::versions(call.api, cx.settings.release).expect("every release has it");
     let mut body = ApiVersionsResponse::default();
@@ -121,6 +135,12 @@ pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, _: &ApiVersions
     cx.out.answer(call, &body);
 }
 
+fn is_software_name(name: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(is_inner)
+}
+
 pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataRequest) {
     // No list asks for all topics; up to version 0 an empty one does so too.
     let asked = request.topics.as_ref().filter(|topics| call.version > 0 || !topics.is_empty());
@@ -128,12 +148,17 @@ pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataReque
     match asked {
         None => topics.extend(cx.topics.iter().map(|(name, topic)| describe(cx, &call, name, topic))),
         Some(asked) => {
+            let mut told = BTreeSet::new();
             for wanted in asked {
                 let by_id = wanted.name.is_none();
                 let name = match &wanted.name {
                     Some(name) => Some(name.0.to_string()),
                     None => cx.topics.name_of(wanted.topic_id).map(str::to_owned),
                 };
+                if name.as_ref().is_some_and(|name| !told.insert(name.clone())) {
+                    // Asked for by its name and by its id.
+                    continue;
+                }
                 let may_create = cx.settings.auto_create_topics && (call.version < 4 || request.allow_auto_topic_creation);
                 if let Some(name) = name.as_deref().filter(|name| may_create && cx.topics.get(name).is_none()) {
                     topics::create(cx, name, cx.settings.default_partitions);
@@ -144,6 +169,11 @@ pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataReque
                     None => unknown(&call, name.filter(|_| !by_id), wanted.topic_id),
                 });
             }
+        }
+    }
+    if request.include_topic_authorized_operations && call.version >= 8 {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = ALL_TOPIC_OPERATIONS;
         }
     }
     answer_metadata(cx, call, topics);
@@ -205,9 +235,13 @@ fn describe_partition(cx: &Context<'_>, call: &Call, partition: &Partition, numb
 fn unknown(call: &Call, name: Option<String>, id: Uuid) -> MetadataResponseTopic {
     let body = MetadataResponseTopic::default();
     match name {
-        Some(name) => body
-            .with_name(Some(StrBytes::from_string(name).into()))
-            .with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+        Some(name) => {
+            let error = match topics::is_legal(&name) {
+                true => ResponseError::UnknownTopicOrPartition,
+                false => ResponseError::InvalidTopicException,
+            };
+            body.with_name(Some(StrBytes::from_string(name).into())).with_error_code(error.code())
+        }
         None => {
             // The name may be left out from version 12 on.
             let name = (call.version < 12).then(|| StrBytes::default().into());

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException
 
 def main():
     bootstrap, group, topics, assignor, *settings = sys.argv[1:]
-    consumer = Consumer({
+    config = {
         "bootstrap.servers": bootstrap,
         "group.id": group,
         "client.id": "librdkafka",
@@ -25,7 +25,11 @@ def main():
         "heartbeat.interval.ms": 500,
         "log_level": 0,
         **dict(setting.split("=", 1) for setting in settings),
-    })
+    }
+    if config.get("group.protocol") == "consumer":  # these are then the broker's to decide
+        for name in ["partition.assignment.strategy", "heartbeat.interval.ms"]:
+            del config[name]
+    consumer = Consumer(config)
     held, seen, ending = set(), {}, threading.Event()
 
     def tell_held():

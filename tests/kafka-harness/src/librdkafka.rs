@@ -1,4 +1,4 @@
-//! librdkafka as a member of a group, by way of Python's `confluent-kafka`.
+//! Members of groups as processes: librdkafka, by way of Python's `confluent-kafka`, and whatever else tells as it does what it reads.
 
 use std::{
     io::{BufRead, BufReader},
@@ -35,8 +35,17 @@ impl Librdkafka {
         let mut command = Command::new(python()?);
         command.args(["-c", include_str!("../python/peer.py"), bootstrap, group, &topics.join(","), assignors]);
         command.args(configs.iter().map(|(name, value)| format!("{name}={value}")));
+        Self::run(command)
+    }
+
+    /// Runs another program that prints what `python/peer.py` does, and leaves its group when its input ends.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn run(mut command: Command) -> Result<Self> {
         let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start python")?;
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("start a member")?;
         let input = process.stdin.take();
         let lines = BufReader::new(process.stdout.take().expect("asked for above")).lines();
         let status = Arc::new(Mutex::new(MemberStatus::default()));

@@ -91,7 +91,11 @@ impl Groups {
     pub(crate) fn delete_groups(&mut self, cx: &mut Context<'_>, call: Call, request: DeleteGroupsRequest) {
         let mut results = Vec::new();
         for id in &request.groups_names {
-            let result = coordinates(cx, &call, id).and_then(|()| self.delete(id));
+            // The group without a name may have offsets, too: those of old clients.
+            let result = match coordinates(cx, &call, id) {
+                Err(error) if error != ResponseError::InvalidGroupId => Err(error),
+                _ => self.delete(id),
+            };
             results.push(DeletableGroupResult::default().with_group_id(id.clone()).with_error_code(super::code_of(result)));
         }
         let body = DeleteGroupsResponse::default().with_throttle_time_ms(call.throttle_time_ms).with_results(results);

@@ -174,11 +174,11 @@ impl Groups {
             Some(group) => match &mut group.members {
                 Members::Consumer(consumer) => consumer,
                 Members::Classic(classic) if is_joining && classic.is_empty() => {
-                    created.insert(Box::new(ConsumerGroup::new(id, cx.now)))
+                    created.insert(Box::new(ConsumerGroup::new(id, cx.now, cx.settings.release)))
                 }
                 Members::Classic(_) => return Err((ResponseError::GroupIdNotFound, Some("The group is not a consumer group."))),
             },
-            None if is_joining => created.insert(Box::new(ConsumerGroup::new(id, cx.now))),
+            None if is_joining => created.insert(Box::new(ConsumerGroup::new(id, cx.now, cx.settings.release))),
             None => return Err((ResponseError::GroupIdNotFound, None)),
         };
         let body = group.heartbeat(cx, call, request)?;

@@ -176,6 +176,11 @@ impl Batch {
         Self::build(header, &[record])
     }
 
+    /// Says whether bytes call themselves part of a transaction, be they a sound batch or not.
+    pub(crate) fn claims_transaction(bytes: &Bytes) -> bool {
+        bytes.len() >= PREFIX_BYTES && bytes[MAGIC_AT] == 2 && Header::read(bytes).is_some_and(|header| header.is_transactional())
+    }
+
     /// Reads the one batch that a producer has sent for a partition.
     pub(crate) fn parse(bytes: &Bytes) -> Result<Self, Invalid> {
         if bytes.len() < PREFIX_BYTES {

@@ -80,7 +80,7 @@ pub(crate) fn offset_for_leader_epoch(cx: &mut Context<'_>, call: Call, request:
         let partitions = topic.partitions.iter().map(|asked| {
             let body = EpochEndOffset::default().with_partition(asked.partition);
             match cx.topics.leads(&topic.topic, asked.partition, call.broker, asked.current_leader_epoch) {
-                Ok(partition) => match partition.log.end_of(asked.leader_epoch) {
+                Ok(partition) => match partition.log.end_of(asked.leader_epoch).filter(|_| asked.leader_epoch >= 0) {
                     Some((epoch, end)) => body.with_leader_epoch(epoch).with_end_offset(end),
                     None => body,
                 },

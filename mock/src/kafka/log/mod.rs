@@ -135,8 +135,8 @@ impl Log {
     pub(crate) fn append_produced(&mut self, mut batch: Batch, now_ms: i64) -> Result<Appended, ResponseError> {
         if batch.header.producer_id >= 0 {
             if let Some(written) = self.producers.duplicate(&batch) {
-                let log_append_time_ms = written.is_log_append_time.then_some(written.max_timestamp);
-                return Ok(Appended { base_offset: written.base_offset, log_append_time_ms });
+                // Kafka tells the time of a batch that it has already, whoever set it.
+                return Ok(Appended { base_offset: written.base_offset, log_append_time_ms: Some(written.max_timestamp) });
             }
             self.producers.check(&batch.header)?;
         }

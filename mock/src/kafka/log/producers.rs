@@ -31,7 +31,6 @@ pub(super) struct Written {
     last_sequence: i32,
     pub(super) base_offset: i64,
     pub(super) max_timestamp: i64,
-    pub(super) is_log_append_time: bool,
 }
 
 impl Producers {
@@ -81,7 +80,6 @@ impl Producers {
                 last_sequence: batch.last_sequence(),
                 base_offset: batch.base_offset(),
                 max_timestamp: header.max_timestamp,
-                is_log_append_time: header.is_log_append_time(),
             });
         }
         if begins {

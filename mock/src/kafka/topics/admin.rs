@@ -23,18 +23,58 @@ use crate::kafka::{broker::Brokers, call::Call};
 /// How Kafka says that a config is the topic's own.
 const DYNAMIC_TOPIC_CONFIG: i8 = 1;
 
+/// What a topic can be configured with; whatever else a request says is a slip of the pen.
+const TOPIC_CONFIGS: &[&str] = &[
+    "cleanup.policy",
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.type",
+    "compression.zstd.level",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "index.interval.bytes",
+    "leader.replication.throttled.replicas",
+    "local.retention.bytes",
+    "local.retention.ms",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.type",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "remote.log.copy.disable",
+    "remote.log.delete.on.disable",
+    "remote.storage.enable",
+    "retention.bytes",
+    "retention.ms",
+    "segment.bytes",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "segment.ms",
+    "unclean.leader.election.enable",
+];
+
 type Refusal = (ResponseError, String);
 
 pub(crate) fn create_topics(cx: &mut Context<'_>, call: Call, request: CreateTopicsRequest) {
     let mut seen = BTreeSet::new();
     let repeated: BTreeSet<_> = request.topics.iter().map(|topic| &topic.name).filter(|name| !seen.insert(*name)).collect();
     let mut results = Vec::with_capacity(request.topics.len());
-    for asked in &request.topics {
+    let mut told = BTreeSet::new();
+    for asked in request.topics.iter().filter(|asked| !repeated.contains(&asked.name) || told.insert(&asked.name)) {
         let body = CreatableTopicResult::default().with_name(asked.name.clone());
         let replicas = if repeated.contains(&asked.name) {
             Err((ResponseError::InvalidRequest, "Duplicate topic name.".to_owned()))
         } else {
-            check_name(cx.topics, &asked.name).and_then(|()| replicas_of(cx, asked))
+            check_name(cx.topics, &asked.name)
+                .and_then(|()| replicas_of(cx, asked))
+                .and_then(|replicas| check_configs(asked).map(|()| replicas))
         };
         results.push(match replicas {
             Ok(replicas) => create(cx, &call, body, asked, &replicas, request.validate_only),
@@ -92,6 +132,13 @@ fn check_replicas(brokers: &Brokers, ids: &[BrokerId]) -> Result<Vec<i32>, Refus
     Ok(ids)
 }
 
+fn check_configs(asked: &CreatableTopic) -> Result<(), Refusal> {
+    match asked.configs.iter().find(|config| !TOPIC_CONFIGS.contains(&config.name.as_str())) {
+        Some(config) => Err((ResponseError::InvalidConfig, format!("Unknown topic config name: {}", &*config.name))),
+        None => Ok(()),
+    }
+}
+
 fn create(
     cx: &mut Context<'_>,
     call: &Call,
@@ -111,8 +158,12 @@ fn create(
             .with_config_source(DYNAMIC_TOPIC_CONFIG)
     });
     let told = told.collect();
-    let id =
-        if is_only_validated { Uuid::nil() } else { cx.topics.create(&asked.name, replicas, configs, cx.brokers, cx.random) };
+    // Kafka draws an id even for a topic that it does not create.
+    let id = if is_only_validated {
+        cx.random.uuid()
+    } else {
+        cx.topics.create(&asked.name, replicas, configs, cx.brokers, cx.random)
+    };
     let body = if call.version >= 7 { body.with_topic_id(id) } else { body };
     if call.version < 5 {
         return body;
@@ -128,6 +179,11 @@ pub(crate) fn delete_topics(cx: &mut Context<'_>, call: Call, request: DeleteTop
     let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
     let by_either = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
     let results = by_name.chain(by_either).map(|(name, id)| {
+        if name.is_some() != id.is_nil() {
+            // Both, or neither.
+            let body = DeletableTopicResult::default().with_name(name).with_error_code(ResponseError::InvalidRequest.code());
+            return if call.version >= 6 { body.with_topic_id(id) } else { body };
+        }
         let known = name.clone().or_else(|| Some(TopicName(StrBytes::from_string(cx.topics.name_of(id)?.to_owned()))));
         let removed = known.as_ref().and_then(|name| cx.topics.remove(name));
         let (error, id) = match &removed {

@@ -186,14 +186,19 @@ pub(crate) fn place(brokers: &Brokers, numbers: std::ops::Range<usize>, factor: 
     numbers.map(replicas).collect()
 }
 
+/// Says whether a topic could have this name.
+pub(crate) fn is_legal(name: &str) -> bool {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && !matches!(name, "." | "..") && name.chars().all(is_legal)
+}
+
 /// Says whether a new topic may be called so.
 pub(crate) fn check_name(topics: &Topics, name: &str) -> Result<(), (ResponseError, String)> {
-    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topics.get(name).is_some() {
         return Err((ResponseError::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
     let invalid = |why: String| Err((ResponseError::InvalidTopicException, why));
-    if name.is_empty() || matches!(name, "." | "..") || name.len() > NAME_CHARS_MAX || !name.chars().all(is_legal) {
+    if !is_legal(name) {
         return invalid(format!("Topic name '{name}' is illegal"));
     }
     // Metrics name both alike.

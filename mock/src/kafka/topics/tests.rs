@@ -86,7 +86,7 @@ fn a_topic_that_cannot_be_is_refused_and_the_others_are_created() {
     let partitions = &tester.kafka.topics.get("assigned").expect("it was created").partitions;
     assert_eq!((&partitions[0].replicas[..], partitions[1].leader), (&[2, 1][..], Some(3)));
     let twice = create(&mut tester, conn, vec![plain("twice", 1, 1), plain("twice", 1, 1)]);
-    assert_eq!(codes(&twice), [ResponseError::InvalidRequest.code(); 2]);
+    assert_eq!(codes(&twice), [ResponseError::InvalidRequest.code()], "told once");
 }
 
 #[test]
@@ -119,6 +119,19 @@ fn topics_are_deleted_by_name_and_by_id() {
     let found: Vec<_> = answer.responses.iter().map(|topic| (topic.error_code, topic.name.clone(), topic.topic_id)).collect();
     assert_eq!(found, [(0, Some(name("known")), id), (ResponseError::UnknownTopicId.code(), None, id)]);
     assert_eq!(tester.kafka.topics.iter().count(), 0);
+    for asked in [DeleteTopicState::default().with_name(Some(name("x"))).with_topic_id(id), by_id(Uuid::nil())] {
+        let answer = tester.ask(conn, 6, &DeleteTopicsRequest::default().with_topics(vec![asked]));
+        assert_eq!(answer.responses[0].error_code, ResponseError::InvalidRequest.code(), "by both, or by neither");
+    }
+}
+
+#[test]
+fn a_setting_that_no_topic_has_is_refused() {
+    let (mut tester, conn) = tester();
+    let config = CreatableTopicConfig::default().with_name(StrBytes::from_static_str("cleanup.polciy"));
+    let answer = create(&mut tester, conn, vec![plain("t", 1, 1).with_configs(vec![config])]);
+    assert_eq!(codes(&answer), [ResponseError::InvalidConfig.code()]);
+    assert!(tester.kafka.topics.get("t").is_none());
 }
 
 #[test]

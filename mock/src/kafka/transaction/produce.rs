@@ -58,6 +58,11 @@ impl Transactions {
                     }
                     Err(error) => {
                         let mut part = part.with_base_offset(-1).with_error_code(error.code());
+                        // What the log itself refuses is answered with where the log starts.
+                        if let (Ok(name), true) = (&name, is_refused_by_log(error, transactional_id.as_deref())) {
+                            let partition = cx.topics.partition(name, data.index);
+                            part.log_start_offset = partition.map_or(-1, |partition| partition.log.start());
+                        }
                         if let Ok(name) = &name
                             && error == ResponseError::NotLeaderOrFollower
                             && call.version >= LEADERS_SINCE
@@ -87,6 +92,9 @@ impl Transactions {
         records: &Bytes,
     ) -> Result<Appended, ResponseError> {
         let partition = cx.topics.leads(topic, number, call.broker, -1)?;
+        if transactional_id.is_none() && Batch::claims_transaction(records) {
+            return Err(ResponseError::TransactionalIdAuthorizationFailed);
+        }
         let batch = Batch::parse(records).map_err(|invalid| match invalid {
             Invalid::Corrupt => ResponseError::CorruptMessage,
             Invalid::OldFormat | Invalid::Contradictory => ResponseError::InvalidRecord,
@@ -124,6 +132,11 @@ impl Transactions {
         let holds = transaction.state == State::Ongoing && transaction.partitions.contains(&at);
         if holds { Ok(()) } else { Err(ResponseError::InvalidTxnState) }
     }
+}
+
+fn is_refused_by_log(error: ResponseError, transactional_id: Option<&str>) -> bool {
+    // Of a transaction's records its coordinator is asked first.
+    transactional_id.is_none() && matches!(error, ResponseError::OutOfOrderSequenceNumber | ResponseError::InvalidProducerEpoch)
 }
 
 fn batch_bytes_max(topic: &Topic) -> usize {

@@ -25,6 +25,8 @@ pub(super) use member::Member;
 const STATIC_LEAVE_EPOCH: i32 = -2;
 /// From here on a commit of an older epoch is good for the partitions that the member has had since (KIP-1251).
 const ASSIGNMENT_EPOCHS: Release = Release::new(4, 3);
+/// From here on a group is created with epoch 1, so that the first who wants something begins 2.
+const NEW_GROUPS_HAVE_AN_EPOCH: Release = Release::new(4, 3);
 const DEFAULT_ASSIGNOR: &str = "uniform";
 
 /// Partitions by their topics.
@@ -55,10 +57,10 @@ pub(super) struct ConsumerGroup {
 }
 
 impl ConsumerGroup {
-    pub(super) fn new(id: &str, now: Instant) -> Self {
+    pub(super) fn new(id: &str, now: Instant, release: Release) -> Self {
         Self {
             id: id.to_owned(),
-            epoch: 1,
+            epoch: if release >= NEW_GROUPS_HAVE_AN_EPOCH { 1 } else { 0 },
             assignment_epoch: 0,
             members: BTreeMap::new(),
             static_members: BTreeMap::new(),

@@ -320,6 +320,26 @@ fn a_member_leaves_and_its_partitions_are_free() {
 }
 
 #[test]
+fn a_classic_request_takes_members_out_too() {
+    let mut t = tester();
+    let mut a = Modern::new(&mut t, "a");
+    a.join(&mut t);
+    let leaving = ["a", "x"].map(|id| MemberIdentity::default().with_member_id(text(id)));
+    let request = LeaveGroupRequest::default().with_group_id(GroupId(text(GROUP))).with_members(leaving.to_vec());
+    let codes: Vec<_> = t.ask(a.conn, 5, &request).members.iter().map(|member| member.error_code).collect();
+    assert_eq!(codes, [0, code(ResponseError::UnknownMemberId)]);
+    assert_eq!(gone(&t), [("a".to_owned(), "left")]);
+}
+
+#[test]
+fn before_4_3_a_new_group_has_no_epoch() {
+    let mut t = tester_with(Settings { release: crate::kafka::api::Release::new(4, 2), ..Settings::default() });
+    let mut a = Modern::new(&mut t, "a");
+    a.join(&mut t);
+    assert_eq!(a.epoch, 1);
+}
+
+#[test]
 fn a_session_ends_after_the_brokers_own_timeout() {
     let mut t = tester();
     let mut a = Modern::new(&mut t, "a");
