@@ -229,6 +229,24 @@ fn a_truncated_log_is_read_on_from_where_it_was_cut() {
     assert_eq!(handed[100..], (80..120).collect::<Vec<_>>(), "{:?}", world.clients[client].problems);
 }
 
+/// Found by the simulation: a position at the end of a log named the newest epoch, nothing was written in it before the next leader
+/// came, whose brokers have forgotten it then; the reader took their word for nonsense, and asked for ever.
+#[test]
+fn an_epoch_in_which_nothing_was_written_is_no_obstacle() {
+    let mut world = World::new(1);
+    world.produce(0, 5);
+    world.elect(0, 2);
+    let client = world.at_least_once();
+    world.run(secs(5));
+    world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::End));
+    world.run(secs(5));
+    world.elect(0, 3);
+    world.produce(0, 5);
+    world.finish(secs(30));
+    assert_eq!(world.problem_kinds(client), []);
+    assert_eq!(world.repeats(), 0);
+}
+
 /// Found by the simulation: what had been fetched, and lay below where the log was cut, was thrown away and never read again.
 #[test]
 fn what_a_truncation_leaves_unfinished_is_read_again() {

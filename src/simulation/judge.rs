@@ -44,6 +44,8 @@ pub(super) struct Judge {
     was_handed_out: BTreeMap<TopicPartition, BTreeSet<i64>>,
     /// The records that nobody was handed yet.
     missing: BTreeMap<TopicPartition, BTreeSet<i64>>,
+    /// Up to where nobody need read: somebody sought what lies behind.
+    excused: BTreeMap<TopicPartition, i64>,
     /// Who waits for the answer to an OffsetCommit.
     committing: BTreeSet<usize>,
     /// Who has asked to join, and does not know yet what it was given.
@@ -69,6 +71,7 @@ impl Judge {
             handed_out: Vec::new(),
             was_handed_out: BTreeMap::new(),
             missing: BTreeMap::new(),
+            excused: BTreeMap::new(),
             committing: BTreeSet::new(),
             joining: BTreeSet::new(),
             doors: BTreeSet::new(),
@@ -113,7 +116,9 @@ impl Judge {
 impl Judge {
     pub(super) fn visible(&mut self, at: Duration, of: &TopicPartition, offset: i64) {
         let partition = self.partition(of);
-        self.missing.entry(of.clone()).or_default().insert(offset);
+        if self.excused.get(of).is_none_or(|below| offset >= *below) {
+            self.missing.entry(of.clone()).or_default().insert(offset);
+        }
         self.observe(at, &Event::Visible { partition, offset });
     }
 
@@ -153,6 +158,7 @@ impl Judge {
         let partition = self.partition(of);
         self.handed_out.retain(|handed| handed.partition != *of);
         self.missing.remove(of);
+        self.excused.remove(of);
         self.was_handed_out.remove(of);
         self.observe(at, &Event::Remade { partition });
     }
@@ -205,8 +211,11 @@ impl Judge {
     /// Reading goes on elsewhere, by the program's wish or the reset policy.
     pub(super) fn sought(&mut self, at: Duration, client: usize, of: &TopicPartition, to: Option<i64>) {
         let partition = self.partition(of);
-        if let Some((missing, to)) = self.missing.get_mut(of).zip(to) {
+        if let Some(to) = to {
+            let missing = self.missing.entry(of.clone()).or_default();
             *missing = missing.split_off(&to);
+            let below = self.excused.entry(of.clone()).or_default();
+            *below = to.max(*below);
         }
         self.observe(at, &Event::Sought { member: member(client), partition, to });
     }

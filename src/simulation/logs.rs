@@ -18,8 +18,12 @@ impl World {
 
     pub(super) fn delete(&mut self, name: &str) {
         self.tell(Who::Operator, || format!("deletes {name}"));
-        self.kafka.delete_topic(name);
         let gone: Vec<_> = self.truth.keys().filter(|of| of.topic() == name).cloned().collect();
+        for of in &gone {
+            let end = self.end(of).max(self.former_ends.get(of).copied().unwrap_or(0));
+            self.former_ends.insert(of.clone(), end);
+        }
+        self.kafka.delete_topic(name);
         for of in gone {
             self.truth.remove(&of);
             self.markers.remove(&of);
@@ -74,10 +78,11 @@ impl World {
         self.kafka.append_transaction(of.topic(), of.partition(), values, outcome);
         let offsets = first..first + i64::from(count);
         match outcome {
-            Outcome::Commit => self.became_visible(of, offsets),
-            Outcome::Abort => self.stays_invisible(of, offsets),
-            Outcome::Open => self.open.push((of.clone(), offsets)),
+            Outcome::Commit => self.became_visible(of, offsets.clone()),
+            Outcome::Abort => self.stays_invisible(of, offsets.clone()),
+            Outcome::Open => self.open.push((of.clone(), offsets.clone())),
         }
+        self.stays_invisible(of, offsets.end..self.end(of));
         self.markers.insert(of.clone(), self.end(of));
         self.drain_kafka();
     }
@@ -90,7 +95,9 @@ impl World {
             return;
         }
         self.tell(Who::Operator, || format!("ends the transactions of {of}: {outcome:?}"));
+        let end = self.end(of);
         self.kafka.end_open_transactions(of.topic(), of.partition(), outcome);
+        self.stays_invisible(of, end..self.end(of));
         self.markers.insert(of.clone(), self.end(of));
         for (of, offsets) in ended {
             match outcome {

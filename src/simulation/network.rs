@@ -61,6 +61,7 @@ pub(super) struct Network {
     queue: BTreeMap<(Instant, u64), (LinkId, Happening)>,
     links: BTreeMap<LinkId, Link>,
     by_conn: BTreeMap<BrokerConn, LinkId>,
+    clients: BTreeMap<BrokerConn, usize>,
 }
 
 impl Network {
@@ -75,6 +76,7 @@ impl Network {
             queue: BTreeMap::new(),
             links: BTreeMap::new(),
             by_conn: BTreeMap::new(),
+            clients: BTreeMap::new(),
         }
     }
 
@@ -101,6 +103,11 @@ impl Network {
         self.by_conn.get(&conn).copied()
     }
 
+    /// Whose connection this is, or was.
+    pub(super) fn client_of(&self, conn: BrokerConn) -> Option<usize> {
+        self.clients.get(&conn).copied()
+    }
+
     pub(super) fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
@@ -111,6 +118,7 @@ impl Network {
         let conn = BrokerConn(self.connections);
         self.links.insert(id, Link { conn, broker, asked: VecDeque::new(), up: now, down: now, is_half_open: false });
         self.by_conn.insert(conn, id);
+        self.clients.insert(conn, id.0);
         self.send_down(now, id, Happening::Connected, Duration::ZERO);
     }
 

@@ -91,6 +91,8 @@ pub(super) struct World {
     pub(super) open: Vec<(TopicPartition, Range<i64>)>,
     /// Where the last transaction's marker lies: a log that loses it has that transaction open for ever.
     pub(super) markers: BTreeMap<TopicPartition, i64>,
+    /// Where logs of this name ended that were deleted.
+    pub(super) former_ends: BTreeMap<TopicPartition, i64>,
     pub(super) names: sight::Names,
     /// Whom each client was last told to lead a partition, with the epoch.
     pub(super) leaders: BTreeMap<(usize, TopicPartition), (i32, i32)>,
@@ -125,6 +127,7 @@ impl World {
             truth: BTreeMap::new(),
             open: Vec::new(),
             markers: BTreeMap::new(),
+            former_ends: BTreeMap::new(),
             names: sight::Names::default(),
             leaders: BTreeMap::new(),
             kafka_deadline: None,
@@ -372,9 +375,14 @@ impl World {
     fn broker_event(&mut self, event: ottla_mock::Event) {
         self.tell(Who::Kafka, || format!("{event:?}"));
         if let ottla_mock::Event::Committed { group, topic, partition, offset, conn, .. } = event {
-            let Some((client, _)) = self.network.link_of(conn) else { return };
+            let Some(client) = self.network.client_of(conn) else { return };
             let (at, of) = (self.now - self.start, TopicPartition::new(topic, partition));
+            let is_of_another_life = self.former_ends.get(&of).is_some_and(|end| offset <= *end);
             if let Some(judge) = self.judges.get_mut(&group) {
+                // A commit names its topic: that it was deleted and made anew meanwhile no broker can see.
+                if is_of_another_life {
+                    judge.excuse(at, &of, offset);
+                }
                 judge.stored(at, client, &of, offset);
             }
             self.stored.push(Stored { client, partition: of, offset });

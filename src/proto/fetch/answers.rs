@@ -247,6 +247,10 @@ impl Fetcher {
         if diverging.1 < position.offset {
             cursor.suspend(State::Suspended);
             self.events.push_back(FetchEvent::Truncated { handle, position, diverging });
+        } else if position.leader_epoch.is_some_and(|epoch| diverging.0 < epoch) {
+            // The log is what was read; only nothing was written in the epoch that the position names, and so its leader has forgotten it.
+            cursor.position.leader_epoch = Some(diverging.0);
+            cursor.recover();
         } else {
             let what = format!("broker {} says that the log departs from it at offset {}", frame.broker.0, diverging.1.0);
             self.handle_nonsense(frame, partition, None, &what);

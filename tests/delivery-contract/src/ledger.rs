@@ -217,9 +217,8 @@ impl Ledger {
         self.may_repeat.insert_all(to..self.handed_out.last().map_or(to, |last| last + 1));
         self.handed_out_top = None;
         self.top_when_asked = None;
-        if self.committed.is_some_and(|committed| to < committed) {
-            self.ways_back += 1;
-        }
+        // A commit of what was beyond may still be on its way.
+        self.ways_back += 1;
     }
 }
 

@@ -236,7 +236,11 @@ impl Positions {
         let Some(entry) = self.entries.get_mut(&partition) else { return };
         let Stage::Epoch(from) = entry.stage else { return };
         match end {
-            Some((_, end)) if end >= from.offset => self.finish(&partition, from, None),
+            Some((epoch, end)) if end >= from.offset => {
+                // An epoch in which nothing was written may be forgotten: the one before it is as good.
+                let leader_epoch = from.leader_epoch.map(|known| known.min(epoch));
+                self.finish(&partition, Position { leader_epoch, ..from }, None);
+            }
             Some((epoch, end)) => self.handle_truncated(&partition, from, epoch, end),
             None => {
                 entry.truncated = Some(from);
