@@ -1,6 +1,12 @@
 //! The cluster as a test has it.
 
-use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::io::DuplexStream;
 
@@ -21,7 +27,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct MockCluster {
     shared: Arc<Shared>,
     ports: BTreeMap<i32, u16>,
-    _tasks: Tasks,
+    /// They end with the cluster.
+    tasks: Mutex<Tasks>,
 }
 
 /// Says what a cluster is to be like; see [`MockCluster::builder`].
@@ -87,7 +94,7 @@ impl MockClusterBuilder {
             ports.insert(broker, serve::listen(&shared, &mut tasks, broker).await?);
         }
         tasks.spawn(Arc::clone(&shared).tick());
-        let cluster = MockCluster { shared, ports, _tasks: tasks };
+        let cluster = MockCluster { shared, ports, tasks: Mutex::new(tasks) };
         for (name, partitions) in &self.topics {
             cluster.create_topic(name, *partitions);
         }
@@ -115,8 +122,11 @@ impl MockCluster {
 
     /// Connects to a broker without any socket, for clients that can speak through any stream.
     #[must_use]
+    #[track_caller]
     pub fn connect(&self, broker: i32) -> DuplexStream {
-        serve::connect(&self.shared, broker)
+        assert!(self.ports.contains_key(&broker), "there is no broker {broker}: there are {}, from 1", self.ports.len());
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        serve::connect(&self.shared, &mut tasks, broker)
     }
 
     /// Does anything to the cluster that [`Kafka`] can: everything here and much more.

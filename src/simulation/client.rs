@@ -199,8 +199,8 @@ impl World {
                 }
                 Output::Transmit(conn, frame) => self.transmit((client, conn), frame),
                 Output::Disconnect(conn) => {
+                    self.abandon_commit((client, conn));
                     self.network.hang_up(now, (client, conn));
-                    self.judge_of(client).commit_abandoned(client);
                 }
                 Output::Event(event) => self.event(client, event),
                 Output::Wait(deadline) => {
@@ -272,6 +272,10 @@ impl World {
             Command::Seek { partition, to } => {
                 let (of, to) = (partition.clone(), *to);
                 self.story.tell(at, Who::Client(client), || format!("seeks {to:?} in {of}"));
+                // What is not its own it cannot seek, and ottla does not.
+                if self.clients[client].holds.get(&of) != Some(&false) {
+                    return self.clients[client].core.handle(self.now, Input::Command(command));
+                }
                 let judge = self.judge_of(client);
                 judge.seek_begins(client, of.clone());
                 judge.sought(
@@ -360,6 +364,10 @@ impl World {
         match taken {
             Taken::Problem(error) => {
                 self.story.tell(at, Who::Client(client), || format!("is told: {error}"));
+                if error.is_fatal() && !self.may_be_fatal {
+                    let what = format!("client {client}: {error}");
+                    self.judges.get_mut(&one.group).expect("made when it joined").fail("a fault was taken for the end", what);
+                }
                 one.problems.push((at, error));
             }
             Taken::Stream(what, partition) => self.story.tell(at, Who::Client(client), || format!("{partition} {what}")),

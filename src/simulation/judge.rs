@@ -180,6 +180,7 @@ impl Judge {
 
     pub(super) fn released(&mut self, at: Duration, client: usize, of: &TopicPartition) {
         let partition = self.partition(of);
+        self.seeking.remove(&(client, of.clone()));
         self.observe(at, &Event::Released { member: member(client), partition });
     }
 
@@ -277,7 +278,7 @@ impl Judge {
     /// Reading begins, or begins anew, at `position`: anywhere but at what is committed only for a reason.
     pub(super) fn started(&mut self, at: Duration, client: usize, of: &TopicPartition, position: i64, committed: Option<i64>) {
         let is_sought = self.seeking.remove(&(client, of.clone()));
-        let may_reset = self.doors.contains(&(client, of.clone()));
+        let may_reset = self.doors.remove(&(client, of.clone()));
         if committed == Some(position) {
             return self.sought(at, client, of, None);
         }

@@ -76,6 +76,7 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     let mut world = World::seeded(draw.partitions, seed, settings);
     world.connections_hold = false;
     world.is_strict = false;
+    world.may_be_fatal = false;
     world.network.latency = draw.latency.clone();
     world.story = Story::new(telling);
     let mut life = Life { world, rng, draw, alive: Vec::new(), groups: vec![GROUP] };

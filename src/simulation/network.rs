@@ -29,6 +29,8 @@ pub(super) struct Link {
     down: Instant,
     /// The broker has forgotten this connection, and the client was not told.
     pub(super) is_half_open: bool,
+    /// The client has hung up, and the broker has not heard of it: what was sent before still arrives.
+    pub(super) is_hung_up: bool,
 }
 
 /// A request that its client waits to be answered.
@@ -116,7 +118,10 @@ impl Network {
     pub(super) fn connect(&mut self, now: Instant, id: LinkId, broker: i32) {
         self.connections += 1;
         let conn = BrokerConn(self.connections);
-        self.links.insert(id, Link { conn, broker, asked: VecDeque::new(), up: now, down: now, is_half_open: false });
+        self.links.insert(
+            id,
+            Link { conn, broker, asked: VecDeque::new(), up: now, down: now, is_half_open: false, is_hung_up: false },
+        );
         self.by_conn.insert(conn, id);
         self.clients.insert(conn, id.0);
         self.send_down(now, id, Happening::Connected, Duration::ZERO);
@@ -150,9 +155,11 @@ impl Network {
 
     /// The client has hung up: the broker hears of it later.
     pub(super) fn hang_up(&mut self, now: Instant, id: LinkId) {
-        if let Some(link) = self.forget(id) {
-            let at = link.up.max(now + self.delay());
-            self.push(at, id, Happening::HungUp(link.conn));
+        let delay = self.delay();
+        if let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_hung_up) {
+            link.is_hung_up = true;
+            let (at, conn) = (link.up.max(now + delay), link.conn);
+            self.push(at, id, Happening::HungUp(conn));
         }
     }
 

@@ -13,7 +13,7 @@ use ottla_mock::{Api, Input as BrokerInput, Kafka, Output as BrokerOutput, Setti
 use super::{
     client::Client,
     judge::Judge,
-    network::{Happening, LinkId, Network},
+    network::{Happening, Link, LinkId, Network},
     sight,
     story::{Story, Who},
 };
@@ -83,6 +83,8 @@ pub(super) struct World {
     pub(super) bytes_fetched: usize,
     /// No request waits for its connection for long, so none is for partitions that went meanwhile.
     pub(super) connections_hold: bool,
+    /// Scenarios have faults that nobody can go on after; lives have none.
+    pub(super) may_be_fatal: bool,
     /// A broken promise is a panic at once.
     pub(super) is_strict: bool,
     /// The offsets that consumers are to see.
@@ -123,6 +125,7 @@ impl World {
             stored: Vec::new(),
             bytes_fetched: 0,
             connections_hold: true,
+            may_be_fatal: true,
             is_strict: true,
             truth: BTreeMap::new(),
             open: Vec::new(),
@@ -300,6 +303,7 @@ impl World {
     pub(super) fn happen(&mut self, link: LinkId, happening: Happening) {
         let (client, conn) = link;
         if let Happening::HungUp(conn) = happening {
+            self.network.forget(link);
             self.kafka.handle(self.now, BrokerInput::Disconnected(conn));
             return self.drain_kafka();
         }
@@ -311,6 +315,10 @@ impl World {
         }
         let one = &mut self.clients[client];
         if one.is_dead {
+            return;
+        }
+        // Who has hung up hears nothing more.
+        if self.network.link(link).is_some_and(|link| link.is_hung_up) {
             return;
         }
         // Who is stopped finds everything when it goes on.
@@ -336,8 +344,8 @@ impl World {
                 Input::Frame(conn, frame)
             }
             Happening::Disconnected(why) => {
+                self.abandon_commit(link);
                 if self.network.forget(link).is_some() || matches!(why, Disconnect::Unreachable(_)) {
-                    self.judge_of(client).commit_abandoned(client);
                     Input::Disconnected(conn, why)
                 } else {
                     return;
@@ -347,6 +355,14 @@ impl World {
         };
         self.clients[client].core.handle(self.now, input);
         self.settle(client);
+    }
+
+    /// A connection is over: whether a commit on it was stored is unknown, but it is in flight no more.
+    pub(super) fn abandon_commit(&mut self, link: LinkId) {
+        let has_commit = |link: &mut Link| link.asked.iter().any(|asked| asked.api == Api::OffsetCommit);
+        if self.network.link(link).is_some_and(has_commit) {
+            self.judge_of(link.0).commit_abandoned(link.0);
+        }
     }
 
     /// Carries out what the brokers want done.

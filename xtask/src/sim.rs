@@ -9,7 +9,7 @@ const PLANTED: &str = "simulation::swarm::every_planted_bug_is_found";
 const SETTINGS: [(&str, &str); 3] = [("--seeds", "OTTLA_SIM_SEEDS"), ("--from", "OTTLA_SIM_FROM"), ("--seed", "OTTLA_SIM_SEED")];
 
 pub(crate) fn run(args: &[&str]) -> Result<(), String> {
-    let mut tests = cargo("test --quiet --release --lib");
+    let mut tests = cargo("test --quiet --profile sim --lib");
     let mut test = TEST;
     let mut words = args.iter();
     while let Some(word) = words.next() {

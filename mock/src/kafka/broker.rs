@@ -29,7 +29,6 @@ const CLUSTER_ID: &str = "ottla-mock-cluster-id1";
 const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// ApiVersions requests name the client's software in these versions (KIP-511).
 const NAMES_SINCE: i16 = 3;
-const NAMES_KNOWN: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
@@ -108,8 +107,9 @@ impl Brokers {
 }
 
 pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, request: &ApiVersionsRequest) {
+    let (oldest, newest) = api::versions(call.api, cx.settings.release).expect("every release has it");
     let is_named = is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version);
-    if (NAMES_SINCE..=NAMES_KNOWN).contains(&call.version) && !is_named {
+    if (NAMES_SINCE..=newest).contains(&call.version) && !is_named {
         let body = ApiVersionsResponse::default().with_throttle_time_ms(call.throttle_time_ms);
         return cx.out.answer(call, &body.with_error_code(ResponseError::InvalidRequest.code()));
     }
@@ -119,7 +119,6 @@ pub(super) fn api_versions(cx: &mut Context<'_>, mut call: Call, request: &ApiVe
         ApiVersion::default().with_api_key(api as i16).with_min_version(oldest).with_max_version(newest)
     };
     let apis: Vec<_> = api::announced(cx.settings.release).map(api).collect();
-    let (oldest, newest) = api::versions(call.api, cx.settings.release).expect("every release has it");
     let mut body = ApiVersionsResponse::default();
     if (oldest..=newest).contains(&call.version) {
         body = body.with_api_keys(apis);
@@ -295,4 +294,23 @@ pub(super) fn describe_cluster(cx: &mut Context<'_>, call: Call, _: &DescribeClu
         .with_controller_id(cx.brokers.controller().unwrap_or(-1).into())
         .with_brokers(brokers.collect());
     cx.out.answer(call, &body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::{Release, Settings, tester::Tester};
+
+    #[test]
+    fn an_old_broker_tells_a_new_client_what_it_knows() {
+        let mut tester = Tester::new(Settings { release: Release::new(2, 1), ..Settings::default() });
+        let conn = tester.connect(1);
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("tester"))
+            .with_client_software_version(StrBytes::from_static_str("1"));
+        tester.send(conn, 4, &request);
+        let answer = tester.answer::<ApiVersionsRequest>(conn, 0).expect("in the oldest form");
+        assert_eq!(answer.error_code, ResponseError::UnsupportedVersion.code());
+        assert_eq!(answer.api_keys.iter().map(|api| (api.api_key, api.max_version)).collect::<Vec<_>>(), [(18, 2)]);
+    }
 }

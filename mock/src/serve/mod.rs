@@ -4,9 +4,11 @@ mod pipe;
 mod tcp;
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +42,34 @@ struct State {
     connections: u64,
     deadline: Option<Instant>,
     events: Vec<Event>,
+}
+
+thread_local! {
+    /// This thread holds the lock.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The state, locked; the thread that has it must not ask for it again.
+struct Locked<'a>(MutexGuard<'a, State>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        INSIDE.set(false);
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -164,9 +194,23 @@ impl Shared {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panicked inside must not hide its own message behind that of the next lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// # Panics
+    ///
+    /// If it is called from inside a closure that the cluster itself runs, which would wait for itself for ever; or if such a closure has
+    /// panicked before.
+    fn lock(&self) -> Locked<'_> {
+        let is_nested = INSIDE.replace(true);
+        assert!(
+            !is_nested,
+            "a closure that the cluster runs asks the cluster itself: use the `&Kafka` or `&Request` that it is given"
+        );
+        match self.state.lock() {
+            Ok(state) => Locked(state),
+            Err(_) => {
+                INSIDE.set(false);
+                panic!("the cluster broke in a panic before this one: look at that");
+            }
+        }
     }
 }
 

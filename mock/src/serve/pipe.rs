@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::io::DuplexStream;
 
-use super::Shared;
+use super::{Shared, Tasks};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Connects to a broker through memory.
-pub(crate) fn connect(shared: &Arc<Shared>, broker: i32) -> DuplexStream {
+pub(crate) fn connect(shared: &Arc<Shared>, tasks: &mut Tasks, broker: i32) -> DuplexStream {
     let (client, server) = tokio::io::duplex(BUFFER_BYTES);
-    tokio::spawn(Arc::clone(shared).serve(broker, server));
+    tasks.spawn(Arc::clone(shared).serve(broker, server));
     client
 }
