@@ -65,6 +65,7 @@ mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod manual;
 mod model;
 mod net;
 #[cfg(test)]

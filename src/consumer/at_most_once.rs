@@ -25,7 +25,10 @@ use crate::{
 /// No record is ever handed out twice within the group, across crashes and rebalances. What is committed and not yet processed when the
 /// process dies is lost. Commits go ahead of the hand-out in blocks that fit the pace at which records are taken (16 at first; about a
 /// thirtieth of what was taken per commit interval); that is the most a crash or a rebalance loses of a partition, beside what the program
-/// itself holds.
+/// itself holds. An unclean leader election that cuts the log off below what was read loses as much.
+///
+/// One case is left that Kafka's protocol gives no means against: a commit whose answer was lost is repeated by a new connection, a broker
+/// carries out the first one only after that and later ones, and the process dies before its next commit.
 ///
 /// A reset policy that goes back (`earliest`) repeats records when committed offsets expire or lie outside the log: this mode is best
 /// used with `latest` or `fail`.

@@ -25,6 +25,9 @@ use crate::{
 ///
 /// Before a partition goes to another member, ottla waits (up to `drain_timeout`) until the batches of it that are out were dropped, so
 /// that they can still be committed.
+///
+/// After an unclean leader election that cut off what had been read, reading goes back to what was committed last, or to where the
+/// assignment began: only the program knows what it has finished.
 pub struct Manual {
     feed: Feed,
     member: Member,

@@ -116,7 +116,6 @@ impl Ledger {
         self.top_when_asked = None;
         self.ways_back += 1;
         self.holders.values_mut().for_each(|holding| holding.cut(end));
-        self.acknowledged.values_mut().for_each(|acknowledged| *acknowledged = end.min(*acknowledged));
     }
 
     pub(crate) fn remade(&mut self) {

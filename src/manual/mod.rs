@@ -1,0 +1,3 @@
+//! The manual: what is worth knowing and belongs to no single item. There is no code in it.
+
+pub mod non_obvious;

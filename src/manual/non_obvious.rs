@@ -1,0 +1,17 @@
+//! What is not obvious: each line was a bug once, found by the simulation, in ottla or in what checks it.
+//!
+//! * **A log that was cut is read again from what is finished, not from where it was cut.** What is buffered below the cut has been
+//!   fetched, and not handed out; starting at the cut throws it away. (`what_a_truncation_leaves_unfinished_is_read_again`)
+//! * **The epoch of a committed offset is that of whatever lies just before it, seen or not.** Behind the last record of a batch there may
+//!   be aborted ones of a newer leader. An older epoch makes the next reader believe that the log was cut.
+//!   (`a_manual_commit_names_the_epoch_of_what_lies_just_before_it`)
+//! * **Brokers forget an epoch in which nothing was written.** A position at the end of a log may name it. That the log "departs" from what
+//!   was read, at the very position, means no more than that. (`an_epoch_in_which_nothing_was_written_is_no_obstacle`)
+//! * **A broker answers a request of a connection it has lost.** A commit is stored although its client has hung up, crashed, or asked for
+//!   the same again by another connection.
+//! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
+//!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
+//! * **A marker that is lost leaves its transaction open for ever.** An unclean election can do that; `read_committed` then reads nothing
+//!   beyond, in any client.
+//! * **A log that was cut and has grown again looks whole on brokers before Kafka 2.3.** They do not tell consumers where an epoch ended.
+//! * **A seek crosses commits.** What was finished before it may be stored after it, and the offset then goes back with the next commit.
