@@ -53,7 +53,8 @@ impl Member {
         let builder = Consumer::builder(group, stage.bootstrap.split(','))
             .subscribe([stage.topic.as_str()])
             .offset_reset(OffsetReset::Earliest)
-            .heartbeat_interval(Duration::from_millis(100)); // how soon a member hears that another has come
+            .heartbeat_interval(Duration::from_millis(50)) // how soon a member hears that another has come
+            .fetch_max_wait(Duration::from_millis(50)); // how soon it knows that there is nothing more to read
         Ok(Self { name, records: builder.connect().await?.at_least_once() })
     }
 
