@@ -9,7 +9,7 @@ use super::{
 use crate::{error::ConsumeErrorKind, model::TopicPartition};
 
 /// Elsewhere, a commit between JoinGroup and SyncGroup, or one overtaken by a JoinGroup, cost the assignment (librdkafka #4059, #4908).
-/// The ledger asserts that there is none of the first kind; here is the second.
+/// The judge asserts that there is none of the first kind; here is the second.
 #[test]
 fn a_join_waits_for_the_commit_that_is_in_flight() {
     let mut world = World::new(1);

@@ -1,9 +1,16 @@
-//! The whole core, with the user's side as it is, against a cluster in memory, under virtual time.
+//! Whole consumers, with their users' programs as they are, against the brokers of ottla-mock, in virtual time and one thread.
+//!
+//! ```text
+//!  swarm ─► life (draw: what a seed's life is like) ─┐                        ┌─► judge (delivery-contract, and the inside)
+//!                                                    ├─► world, its clients ──┤
+//!  delivery, group, fetching: named scenarios ───────┘   network, ottla-mock  └─► story (what a person reads)
+//! ```
+//!
+//! What must hold at every moment is asserted by the `judge` at every step of every test. A failure of a life prints one command that plays
+//! it again: `cargo xtask sim --seed N --trace`.
 //!
 //! Each row is something that went wrong in other clients, with the tests that it does not go wrong here: in this folder, or beside the
-//! machine that looks after it. What must hold at every moment (nothing committed before it is finished, nothing handed out before its
-//! commit where that was promised, nothing out of a partition that is being revoked, one commit in flight, none while joining) is
-//! asserted by the `ledger` at every step of every test.
+//! machine that looks after it. What the lives found in ottla itself is told in `manual::non_obvious`, with the scenario of each.
 //!
 //! | what went wrong | tests |
 //! |---|---|
