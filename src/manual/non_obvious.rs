@@ -7,6 +7,8 @@
 //!   (`a_manual_commit_names_the_epoch_of_what_lies_just_before_it`)
 //! * **Brokers forget an epoch in which nothing was written.** A position at the end of a log may name it. That the log "departs" from what
 //!   was read, at the very position, means no more than that. (`an_epoch_in_which_nothing_was_written_is_no_obstacle`)
+//! * **Every wait has a timer, also that for certainty.** A commit waits while its topic may have been made anew, and what would tell is the
+//!   next Fetch; at most once, that Fetch may itself wait for the commit. (`a_partition_is_not_held_for_ever`)
 //! * **A broker answers a request of a connection it has lost.** A commit is stored although its client has hung up, crashed, or asked for
 //!   the same again by another connection.
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they

@@ -845,7 +845,7 @@ impl Consumer {
                     self.positions.resolve(now, &handle);
                 }
             }
-            FetchEvent::Suspect { handle, suspect } => self.committer.hold(&handle, suspect),
+            FetchEvent::Suspect { handle, suspect } => self.committer.hold(now, &handle, suspect),
             FetchEvent::RefreshMetadata { why } => {
                 tracing::debug!(target: "ottla", why, "metadata is refreshed");
                 self.cluster.refresh_metadata(now, "a fetch failed");

@@ -34,6 +34,8 @@ const TRIES_MAX: u32 = 5;
 const LASTING_RETRY: Duration = Duration::from_secs(5);
 /// How many explicit commits of one partition may wait; beyond it the oldest is told that its outcome is unknown.
 const TICKETS_MAX: usize = 1024;
+/// How long a commit waits for news of a topic that may have been made anew.
+const HOLD_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommitterConfig {
@@ -116,7 +118,7 @@ struct Entry {
     /// What to commit next.
     wanted: Option<Position>,
     tickets: VecDeque<Ticket>,
-    held: bool,
+    held_until: Option<Instant>,
     backoff: Backoff,
     retry_at: Option<Instant>,
     /// What is wanted was sent before, and is sent again without waiting for the interval.
@@ -190,7 +192,7 @@ impl Committer {
             finished: start,
             wanted: None,
             tickets: VecDeque::new(),
-            held: false,
+            held_until: None,
             backoff: Backoff::new(self.config.retry_backoff, self.config.retry_backoff_max),
             retry_at: None,
             again: false,
@@ -235,12 +237,13 @@ impl Committer {
         entry.wanted = (!known || !entry.tickets.is_empty()).then_some(finished);
     }
 
-    /// Keeps a partition from being committed, because its topic may have been deleted and made anew.
-    pub(crate) fn hold(&mut self, handle: &PartitionHandle, held: bool) {
+    /// Keeps a partition from being committed, because its topic may have been deleted and made anew; for a while only, since what would
+    /// tell may itself wait for the commit: at most once, nothing is handed out before it, and a full buffer fetches nothing.
+    pub(crate) fn hold(&mut self, now: Instant, handle: &PartitionHandle, held: bool) {
         if let Some(entry) = self.entry(handle) {
             // What was due meanwhile is due now.
-            entry.again |= entry.held && !held;
-            entry.held = held;
+            entry.again |= entry.held_until.is_some() && !held;
+            entry.held_until = held.then(|| now + HOLD_MAX);
         }
     }
 
@@ -328,6 +331,7 @@ impl Committer {
         self.gate.until = self.gate.until.filter(|&until| until > now);
         for entry in self.entries.values_mut() {
             entry.retry_at = entry.retry_at.filter(|&at| at > now);
+            entry.again |= entry.held_until.take_if(|until| *until <= now).is_some();
         }
     }
 
@@ -380,6 +384,8 @@ impl Committer {
     #[must_use]
     pub(crate) fn poll_timeout(&self, allowed: bool) -> Option<Deadline> {
         let tick = self.next_tick.map(|at| (at, "commit interval"));
+        let held = self.entries.values().filter_map(|e| e.held_until).min();
+        let tick = earliest(tick, held.map(|at| (at, "commit of a topic in doubt")));
         if !allowed || self.in_flight.is_some() || !self.entries.values().any(Entry::is_sendable) {
             return tick;
         }
@@ -647,7 +653,7 @@ impl Gate {
 impl Entry {
     /// There is something to commit, and nothing but a back-off against it.
     fn is_sendable(&self) -> bool {
-        self.wanted.is_some() && !self.held
+        self.wanted.is_some() && self.held_until.is_none()
     }
 
     fn is_ready(&self, now: Instant) -> bool {

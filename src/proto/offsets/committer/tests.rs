@@ -260,7 +260,7 @@ fn an_answer_to_an_older_call_is_ignored() {
 fn a_held_partition_is_not_committed_until_it_is_let_go() {
     // Lesson 23: a deleted topic that was made anew must not inherit the old one's offset.
     let (mut h, p) = Harness::assigned();
-    h.committer.hold(&p, true);
+    h.committer.hold(h.now, &p, true);
     h.committer.handle_finished(h.now, &p, at(20));
     h.committer.flush(h.now);
     assert_eq!(h.ask(), None);
@@ -270,8 +270,24 @@ fn a_held_partition_is_not_committed_until_it_is_let_go() {
     let call = h.finish_and_ask(&other, 1);
     h.answer(call, &[(1, ErrorCode::NONE)]);
     assert_eq!(h.ask(), None);
-    h.committer.hold(&p, false);
+    h.committer.hold(h.now, &p, false);
     assert_eq!(h.ask().expect("a commit").1, [(0, 20)]);
+}
+
+/// Found by the simulation: what would have told was not fetched, for the buffer was full of what waited for that very commit.
+#[test]
+fn a_partition_is_not_held_for_ever() {
+    let (mut h, p) = Harness::assigned();
+    h.committer.hold(h.now, &p, true);
+    h.committer.handle_finished(h.now, &p, at(20));
+    h.committer.flush(h.now);
+    assert_eq!(h.ask(), None);
+    let since = h.now;
+    while h.ask().is_none() {
+        h.sleep();
+        assert!(h.now - since <= HOLD_MAX + Duration::from_secs(5), "still held after {:?}", h.now - since);
+    }
+    assert!(h.now - since >= HOLD_MAX);
 }
 
 // Explicit commits.
@@ -677,7 +693,7 @@ proptest! {
                     h.committer.commit(h.now, &p, at(offset), ticket);
                     ticket += 1;
                 }
-                Step::Hold(n, held) => current.get(&n).iter().for_each(|p| h.committer.hold(p, held)),
+                Step::Hold(n, held) => current.get(&n).iter().for_each(|p| h.committer.hold(h.now, p, held)),
                 Step::Lose => h.committer.membership_lost(h.now),
                 Step::Join => h.member = member(h.member.generation.0 + 1),
                 Step::Allow(allowed) => h.allowed = allowed,
@@ -708,7 +724,7 @@ proptest! {
         }
         // The faults stop: everything settles, and everybody who waited has heard.
         (h.allowed, h.member) = (true, member(1000));
-        current.values().for_each(|p| h.committer.hold(p, false));
+        current.values().for_each(|p| h.committer.hold(h.now, p, false));
         h.committer.flush(h.now);
         for _ in 0..100 {
             if in_flight.is_none() { in_flight = h.ask(); }
