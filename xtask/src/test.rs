@@ -107,10 +107,6 @@ fn real_kafka(filter: Option<&str>) -> Result<(), String> {
     // The peers (Java's clients, Kafka's tools) and the clusters whose brokers are killed need Java in any case.
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
     let threads = thread::available_parallelism().map_or(1, usize::from).max(REAL_KAFKA_THREADS_MIN);
-    // What the mock is held to, and other people's clients on it: these bring their own brokers.
-    let mut mock =
-        cargo("test --all-features --package ottla --package ottla-mock --test both --test conversations --test foreign");
-    call(mock.args(filter).env("OTTLA_REAL_KAFKA", "1"))?;
     let mut tests = cargo("test --all-features --test real_kafka");
     tests.args(filter).args(["--", &format!("--test-threads={threads}")]).env("OTTLA_REAL_KAFKA", "1");
     if let Ok(bootstrap) = env::var("KAFKA_BOOTSTRAP_SERVERS") {
