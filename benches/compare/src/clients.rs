@@ -1,7 +1,9 @@
 //! Who takes part: the raw loop, ottla in each mode, and the peers that can be built on this machine.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -10,24 +12,22 @@ use crate::plan::Plan;
 
 const PEERS_FOLDER: &str = "benches/peers";
 
-const PEERS: [(&str, Make); 1] = [("franz-go", Make::Go)];
+const PEERS: [(&str, Make); 5] =
+    [("franz-go", Make::Go), ("rdkafka", Make::Rust), ("confluent", Make::Rust), ("krafka", Make::Rust), ("java", Make::Java)];
 
 /// A program that reads a topic.
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     /// Whether it is somebody else's.
     pub(crate) is_peer: bool,
-    program: PathBuf,
-    args: Vec<String>,
+    program: OsString,
+    args: Vec<OsString>,
 }
 
 impl Client {
-    fn ours(name: &'static str, binary: &str, args: &[&str]) -> Self {
-        Self { name, is_peer: false, program: sibling(binary), args: args.iter().map(|&arg| arg.to_owned()).collect() }
-    }
-
-    fn peer(name: &'static str, program: PathBuf) -> Self {
-        Self { name, is_peer: true, program, args: Vec::new() }
+    fn new(name: &'static str, is_peer: bool, command: &Command) -> Self {
+        let args = command.get_args().map(OsString::from).collect();
+        Self { name, is_peer, program: command.get_program().into(), args }
     }
 
     /// Starts the raw loop, whether or not it takes part.
@@ -45,14 +45,14 @@ impl Client {
 
 /// Builds who was asked for; tells who is missing, and why.
 pub(crate) fn prepare(plan: &Plan, folder: &Path) -> (Vec<Client>, Vec<String>) {
-    let mut clients = vec![Client::ours("raw", "bench-raw", &[])];
+    let mut clients = vec![Client::new("raw", false, &Client::raw())];
     for (name, arg) in [
         ("batches", "mode=batches"),
         ("deliveries", "mode=deliveries"),
         ("at-most-once", "mode=at-most-once"),
         ("manual", "mode=manual"),
     ] {
-        clients.push(Client::ours(name, "bench-ottla", &[arg]));
+        clients.push(Client::new(name, false, Command::new(sibling("bench-ottla")).arg(arg)));
     }
     clients.retain(|client| plan.wants(client.name, if client.name == "raw" { "raw" } else { "ottla" }));
     let mut missing = Vec::new();
@@ -61,31 +61,52 @@ pub(crate) fn prepare(plan: &Plan, folder: &Path) -> (Vec<Client>, Vec<String>) 
             continue;
         }
         match make.peer(name, folder) {
-            Ok(program) => clients.push(Client::peer(name, program)),
+            Ok(program) => clients.push(Client::new(name, true, &program)),
             Err(why) => missing.push(format!("{name}: {why}")),
         }
     }
     (clients, missing)
 }
 
-/// How a peer is made.
+/// How a peer is made: all have their sources in a folder of `benches/peers`.
 enum Make {
     Go,
+    Java,
+    Rust,
 }
 
 impl Make {
-    fn peer(&self, name: &str, folder: &Path) -> Result<PathBuf, String> {
+    fn peer(&self, name: &str, folder: &Path) -> Result<Command, String> {
         match self {
             Self::Go => go(name, folder),
+            Self::Java => java(),
+            Self::Rust => rust(name, folder),
         }
     }
 }
 
-fn go(name: &str, folder: &Path) -> Result<PathBuf, String> {
+fn go(name: &str, folder: &Path) -> Result<Command, String> {
     let program = folder.join(name);
     let mut go = Command::new("go");
-    build(go.args(["build", "-o"]).arg(&program).arg(".").current_dir(Path::new(PEERS_FOLDER).join(name)), "Go (golang)")?;
-    Ok(program)
+    go.args(["build", "-o"]).arg(&program).arg(".").current_dir(Path::new(PEERS_FOLDER).join(name));
+    build(&mut go, "Go (golang)")?;
+    Ok(Command::new(program))
+}
+
+fn java() -> Result<Command, String> {
+    let source = Path::new(PEERS_FOLDER).join("java/JavaClient.java");
+    let source = fs::read_to_string(&source).map_err(|error| format!("cannot read {}: {error}", source.display()))?;
+    kafka_harness::java_program("JavaClient", &source).map_err(|error| error.to_string())
+}
+
+/// Each of them alone: one that does not build, for want of a C compiler or of cmake, leaves the others their chance.
+fn rust(name: &str, folder: &Path) -> Result<Command, String> {
+    let target = folder.join("peers");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.args(["build", "--quiet", "--locked", "--release", "--features", name, "--bin", name]);
+    cargo.args(["--manifest-path", &format!("{PEERS_FOLDER}/Cargo.toml"), "--target-dir"]).arg(&target);
+    build(&mut cargo, "Rust")?;
+    Ok(Command::new(target.join("release").join(name)))
 }
 
 /// Runs a compiler; says what is to be installed if it is not there.

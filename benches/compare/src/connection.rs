@@ -96,7 +96,7 @@ pub fn leaders(bootstrap: &str, topic: &str) -> io::Result<Leaders> {
         let address = address.ok_or_else(|| io::Error::other(format!("{topic}/{}: no leader", partition.partition_index)))?;
         leaders.entry(address.clone()).or_default().push(partition.partition_index);
     }
-    Ok(leaders)
+    if leaders.is_empty() { Err(io::Error::other(format!("no broker knows {topic}"))) } else { Ok(leaders) }
 }
 
 fn name(topic: &str) -> TopicName {

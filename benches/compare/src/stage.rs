@@ -1,8 +1,13 @@
 //! A cluster, the topics on it, and the rounds that are played there.
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use kafka_harness::{Admin, Cluster, DEFAULT_VERSION, Jvm, Options};
+use kafka_harness::{Admin, Cluster, DEFAULT_VERSION, Jvm, Options, eventually};
 
 use crate::{
     clients::Client,
@@ -13,6 +18,7 @@ use crate::{
     workload::Workload,
 };
 
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(120);
 const LOGS: &str = "target/bench/logs";
 /// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory.
 const WARM_UPS: usize = 2;
@@ -37,6 +43,12 @@ impl Stage {
         let topic = format!("bench-{}", workload.name);
         let configs = [("retention.ms", "-1")];
         self.admin.create_topic(&topic, workload.partitions, 1, &configs).map_err(|error| error.to_string())?;
+        // Until each leader knows that it is one, some refuse what comes.
+        if !eventually(TOPIC_TIMEOUT, || {
+            self.admin.end_offsets(&topic).is_ok_and(|ends| ends.len() as i32 == workload.partitions)
+        }) {
+            return Err(format!("{topic}: some partition had no leader within {TOPIC_TIMEOUT:?}"));
+        }
         fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
         println!("\n{}: filled in {:.1} s", workload.name, since.elapsed().as_secs_f32());
         fs::create_dir_all(LOGS).map_err(|error| format!("cannot make {LOGS}: {error}"))?;

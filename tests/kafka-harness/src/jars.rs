@@ -9,7 +9,10 @@ use std::{
     sync::Mutex,
 };
 
-use crate::error::{Context, Error, Result};
+use crate::{
+    DEFAULT_VERSION,
+    error::{Context, Error, Result},
+};
 
 /// A version as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +120,20 @@ pub(crate) fn java_for(jars: &Jars, jvm: Jvm) -> Result<Command> {
     if jars.archive().exists() {
         java.arg(format!("-XX:SharedArchiveFile={}", jars.archive().display()));
     }
+    Ok(java)
+}
+
+/// Prepares a Java program of one file, with Kafka's classes in reach and the flags that Java has by itself.
+///
+/// # Errors
+///
+/// Says what is missing on this machine, or what the compiler says.
+pub fn java_program(name: &str, source: &str) -> Result<Command> {
+    let jars = Jars::of(DEFAULT_VERSION)?;
+    let classes = jars.compile(name, source)?;
+    let mut java = jdk("java");
+    java.args(["-Dlog4j2.level=OFF", "-Dlog4j2.StatusLogger.level=OFF"]);
+    java.args(["-cp", &format!("{}:{}", jars.class_path()?, classes.display()), name]);
     Ok(java)
 }
 

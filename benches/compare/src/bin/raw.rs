@@ -23,10 +23,16 @@ const PARTITION_BYTES_MAX: i32 = 1 << 20;
 const FETCH_BYTES_MAX: i32 = 4 << 20;
 const COMPRESSION: u16 = 0b111;
 
-/// One broker, and the next offset of each partition it leads.
+/// One broker, and how far each partition that it leads has been read.
 struct Leader {
     connection: Connection,
-    next: BTreeMap<i32, i64>,
+    partitions: BTreeMap<i32, Position>,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    next: i64,
+    end: i64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,15 +41,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let topic = TopicName(StrBytes::from_string(task.topic.clone()));
     let mut brokers = Vec::new();
     for (address, partitions) in leaders(&task.bootstrap, &task.topic)? {
-        let next = partitions.into_iter().map(|partition| (partition, 0)).collect();
-        let mut leader = Leader { connection: Connection::open(&address)?, next };
+        let begin = |partition| (partition, Position { next: 0, end: i64::MAX });
+        let partitions = partitions.into_iter().map(begin).collect();
+        let mut leader = Leader { connection: Connection::open(&address)?, partitions };
         leader.ask(&topic)?;
         brokers.push(leader);
     }
     while !meter.is_done() {
-        for leader in &mut brokers {
+        // A broker that has nothing more would wait before it says so, and the others with it.
+        for leader in brokers.iter_mut().filter(|leader| leader.has_more()) {
             leader.take(&mut meter)?;
-            leader.ask(&topic)?;
+            if leader.has_more() {
+                leader.ask(&topic)?;
+            }
         }
     }
     meter.print("raw", SETTINGS);
@@ -51,12 +61,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Leader {
+    fn has_more(&self) -> bool {
+        self.partitions.values().any(|position| position.next < position.end)
+    }
+
     fn ask(&mut self, topic: &TopicName) -> Result<(), Box<dyn Error>> {
-        let partition = |(partition, offset): (&i32, &i64)| {
-            let asked = FetchPartition::default().with_partition(*partition).with_fetch_offset(*offset);
+        let partition = |(partition, position): (&i32, &Position)| {
+            let asked = FetchPartition::default().with_partition(*partition).with_fetch_offset(position.next);
             asked.with_partition_max_bytes(PARTITION_BYTES_MAX)
         };
-        let partitions = self.next.iter().map(partition).collect();
+        let partitions = self.partitions.iter().map(partition).collect();
         let request = FetchRequest::default().with_max_wait_ms(500).with_min_bytes(1).with_max_bytes(FETCH_BYTES_MAX);
         let request = request.with_topics(vec![FetchTopic::default().with_topic(topic.clone()).with_partitions(partitions)]);
         Ok(self.connection.send(&request, FETCH_VERSION)?)
@@ -74,12 +88,14 @@ impl Leader {
                 if error != 0 {
                     return Err(format!("partition {partition}: error {error}").into());
                 }
-                answer.skip(3 * 8); // high watermark, last stable offset, log start
+                let end = i64::from(answer.i32()) << 32 | i64::from(answer.i32() as u32);
+                answer.skip(2 * 8); // last stable offset, log start
                 let aborted = answer.i32().max(0) as usize;
                 answer.skip(16 * aborted + 4); // and the preferred replica
                 let len = answer.i32().max(0) as usize;
-                let next = self.next.get_mut(&partition).ok_or("a partition that nobody asked for")?;
-                walk(answer.take(len), next, meter)?;
+                let position = self.partitions.get_mut(&partition).ok_or("a partition that nobody asked for")?;
+                position.end = end;
+                walk(answer.take(len), &mut position.next, meter)?;
             }
         }
         Ok(())
