@@ -8,9 +8,17 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::plan::Plan;
+use crate::{plan::Plan, workload::Who};
 
 const PEERS_FOLDER: &str = "benches/peers";
+
+const OTTLA: [(&str, &[Who], &str); 5] = [
+    ("batches", &[Who::All], "mode=batches"),
+    ("deliveries", &[Who::All, Who::Members], "mode=deliveries"),
+    ("at-most-once", &[Who::All], "mode=at-most-once"),
+    ("manual", &[Who::All], "mode=manual"),
+    ("pair", &[Who::Pair], "mode=pair"),
+];
 
 const PEERS: [(&str, Make); 5] =
     [("franz-go", Make::Go), ("rdkafka", Make::Rust), ("confluent", Make::Rust), ("krafka", Make::Rust), ("java", Make::Java)];
@@ -20,14 +28,24 @@ pub(crate) struct Client {
     pub(crate) name: &'static str,
     /// Whether it is somebody else's.
     pub(crate) is_peer: bool,
+    roles: &'static [Who],
     program: OsString,
     args: Vec<OsString>,
 }
 
 impl Client {
-    fn new(name: &'static str, is_peer: bool, command: &Command) -> Self {
+    fn new(name: &'static str, roles: &'static [Who], command: &Command) -> Self {
         let args = command.get_args().map(OsString::from).collect();
-        Self { name, is_peer, program: command.get_program().into(), args }
+        Self { name, is_peer: false, roles, program: command.get_program().into(), args }
+    }
+
+    fn peer(name: &'static str, command: &Command) -> Self {
+        Self { is_peer: true, ..Self::new(name, &[Who::All, Who::Members], command) }
+    }
+
+    /// Says whether it is one of those that a workload is for.
+    pub(crate) fn takes_part(&self, who: Who) -> bool {
+        self.roles.contains(&who)
     }
 
     /// Starts the raw loop, whether or not it takes part.
@@ -45,14 +63,9 @@ impl Client {
 
 /// Builds who was asked for; tells who is missing, and why.
 pub(crate) fn prepare(plan: &Plan, folder: &Path) -> (Vec<Client>, Vec<String>) {
-    let mut clients = vec![Client::new("raw", false, &Client::raw())];
-    for (name, arg) in [
-        ("batches", "mode=batches"),
-        ("deliveries", "mode=deliveries"),
-        ("at-most-once", "mode=at-most-once"),
-        ("manual", "mode=manual"),
-    ] {
-        clients.push(Client::new(name, false, Command::new(sibling("bench-ottla")).arg(arg)));
+    let mut clients = vec![Client::new("raw", &[Who::All], &Client::raw())];
+    for (name, roles, arg) in OTTLA {
+        clients.push(Client::new(name, roles, Command::new(sibling("bench-ottla")).arg(arg)));
     }
     clients.retain(|client| plan.wants(client.name, if client.name == "raw" { "raw" } else { "ottla" }));
     let mut missing = Vec::new();
@@ -61,7 +74,7 @@ pub(crate) fn prepare(plan: &Plan, folder: &Path) -> (Vec<Client>, Vec<String>) 
             continue;
         }
         match make.peer(name, folder) {
-            Ok(program) => clients.push(Client::new(name, true, &program)),
+            Ok(program) => clients.push(Client::peer(name, &program)),
             Err(why) => missing.push(format!("{name}: {why}")),
         }
     }

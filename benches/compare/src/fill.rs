@@ -40,14 +40,20 @@ pub(crate) struct Load {
     pub(crate) codec: Codec,
 }
 
+impl Load {
+    /// Makes one batch of records.
+    fn batch(self, first: u64, records: u64, now_ms: i64) -> Bytes {
+        batch((first..first + records).map(|n| value(n, self.value_bytes)), now_ms, self.codec)
+    }
+}
+
 /// Fills a topic that is there already, all partitions alike.
 pub(crate) fn fill(bootstrap: &str, topic: &str, load: Load) -> io::Result<()> {
     let leaders = leaders(bootstrap, topic)?;
     let partitions = leaders.values().map(Vec::len).sum::<usize>() as u64;
     let now_ms = now_ms();
     let per_batch = (load.batch_bytes / load.value_bytes).max(1) as u64;
-    let of = |first: u64, records: u64| batch((first..first + records).map(|n| value(n, load.value_bytes)), now_ms, load.codec);
-    let full: Vec<_> = (0..BATCHES as u64).map(|n| of(n * per_batch, per_batch)).collect();
+    let full: Vec<_> = (0..BATCHES as u64).map(|n| load.batch(n * per_batch, per_batch, now_ms)).collect();
     let mut partial = BTreeMap::new();
     for (address, led) in leaders {
         let mut pipe = Pipe::open(&address, topic)?;
@@ -61,7 +67,7 @@ pub(crate) fn fill(bootstrap: &str, topic: &str, load: Load) -> io::Result<()> {
                     next += 1;
                     full[next % BATCHES].clone()
                 } else {
-                    partial.entry(*left).or_insert_with(|| of(0, *left)).clone()
+                    partial.entry(*left).or_insert_with(|| load.batch(0, *left, now_ms)).clone()
                 };
                 *left = left.saturating_sub(per_batch);
                 request.push((*partition, records));

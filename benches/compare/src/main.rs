@@ -10,6 +10,7 @@ mod clients;
 mod fill;
 mod machine;
 mod measure;
+mod pace;
 mod plan;
 mod report;
 mod stage;

@@ -41,6 +41,11 @@ impl Sample {
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.numbers.get(name).copied()
     }
+
+    /// Adds what was observed of it from outside.
+    pub(crate) fn add(&mut self, name: &str, value: f64) {
+        self.numbers.insert(name.to_owned(), value);
+    }
 }
 
 /// Runs a client to its end. What it complains of goes to the log.

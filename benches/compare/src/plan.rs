@@ -4,12 +4,10 @@ use crate::workload::{ALL, Workload};
 
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 3;
-/// What a quick run leaves out: nine records of ten.
-const QUICK_DIVISOR: u64 = 10;
 
 /// What was asked for on the command line.
 pub(crate) struct Plan {
-    /// How often each client reads; `None` leaves it to the workload.
+    /// How often each client reads, unless the workload says less.
     pub(crate) rounds: usize,
     /// The names of the clients that take part; all when there are none.
     only: Vec<String>,
@@ -34,7 +32,7 @@ impl Plan {
             workloads = ALL.to_vec();
         }
         if is_quick {
-            workloads.iter_mut().for_each(|workload| workload.shorten(QUICK_DIVISOR));
+            workloads.iter_mut().for_each(Workload::shorten);
         }
         let rounds = rounds.unwrap_or(if is_quick { ROUNDS_QUICK } else { ROUNDS });
         Ok(Self { rounds: rounds.max(1), only, workloads })

@@ -4,7 +4,12 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use serde::Serialize;
 
-use crate::{measure::Sample, table, workload::Workload};
+use crate::{
+    clients::Client,
+    measure::Sample,
+    table,
+    workload::{Feed, Workload},
+};
 
 /// What came of one workload.
 #[derive(Serialize)]
@@ -14,6 +19,7 @@ pub(crate) struct Outcome {
     name: &'static str,
     says: &'static str,
     records: u64,
+    batch_bytes: usize,
     rounds: usize,
     pub(crate) clients: Vec<ClientOutcome>,
 }
@@ -27,9 +33,24 @@ pub(crate) struct ClientOutcome {
     pub(crate) failures: Vec<String>,
 }
 
+impl ClientOutcome {
+    /// Nothing yet.
+    pub(crate) fn of(client: &Client) -> Self {
+        Self { name: client.name, is_peer: client.is_peer, samples: Vec::new(), failures: Vec::new() }
+    }
+}
+
 impl Outcome {
     pub(crate) fn new(workload: Workload, rounds: usize, clients: Vec<ClientOutcome>) -> Self {
-        Self { workload, name: workload.name, says: workload.says, records: workload.load.records, rounds, clients }
+        Self {
+            workload,
+            name: workload.name,
+            says: workload.says,
+            records: workload.load.records,
+            batch_bytes: workload.load.batch_bytes,
+            rounds,
+            clients,
+        }
     }
 
     fn table(&self) -> String {
@@ -39,8 +60,11 @@ impl Outcome {
     }
 
     fn title(&self) -> String {
-        let batch_kib = self.workload.load.batch_bytes >> 10;
-        format!("{}: {} x {}, batches of {batch_kib} KiB; medians of {}", self.name, self.records, self.says, self.rounds)
+        let batches = match self.workload.feed {
+            Feed::Before => format!(", batches of {} KiB at most", self.batch_bytes >> 10),
+            Feed::PerSecond(_) => String::new(),
+        };
+        format!("{}: {} x {}{batches}; medians of {}", self.name, self.records, self.says, self.rounds)
     }
 }
 

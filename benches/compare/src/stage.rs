@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,12 +14,14 @@ use crate::{
     clients::Client,
     fill::fill,
     measure::{self, Sample},
+    pace::pace,
     plan::Plan,
     report::{ClientOutcome, Outcome},
-    workload::Workload,
+    table::Metric,
+    workload::{Feed, Workload},
 };
 
-const TOPIC_TIMEOUT: Duration = Duration::from_secs(120);
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(180);
 const LOGS: &str = "target/bench/logs";
 /// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory.
 const WARM_UPS: usize = 2;
@@ -31,6 +34,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn start(brokers: usize) -> Result<Self, String> {
+        fs::create_dir_all(LOGS).map_err(|error| format!("cannot make {LOGS}: {error}"))?;
         let options = Options { nodes: brokers, jvm: Jvm::Swift, ..Options::default() };
         let cluster = Cluster::start(options).map_err(|error| error.to_string())?;
         let admin = Admin::start(&cluster.bootstrap(), DEFAULT_VERSION).map_err(|error| error.to_string())?;
@@ -39,50 +43,88 @@ impl Stage {
 
     /// Fills a topic and lets every client read it, round after round.
     pub(crate) fn play(&self, workload: &Workload, clients: &[Client], plan: &Plan) -> Result<Outcome, String> {
-        let since = Instant::now();
+        let clients: Vec<_> = clients.iter().filter(|client| client.takes_part(workload.who)).collect();
+        if clients.is_empty() {
+            return Err("nobody takes part who was asked for".into());
+        }
         let topic = format!("bench-{}", workload.name);
-        let configs = [("retention.ms", "-1")];
-        self.admin.create_topic(&topic, workload.partitions, 1, &configs).map_err(|error| error.to_string())?;
-        // Until each leader knows that it is one, some refuse what comes.
-        if !eventually(TOPIC_TIMEOUT, || {
-            self.admin.end_offsets(&topic).is_ok_and(|ends| ends.len() as i32 == workload.partitions)
-        }) {
-            return Err(format!("{topic}: some partition had no leader within {TOPIC_TIMEOUT:?}"));
+        if workload.feed == Feed::Before {
+            let since = Instant::now();
+            self.create(&topic, workload)?;
+            let created = since.elapsed();
+            fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
+            let filled = since.elapsed() - created;
+            println!("\n{}: created in {:.1} s, filled in {:.1} s", workload.name, created.as_secs_f32(), filled.as_secs_f32());
+            for _ in 0..WARM_UPS {
+                self.run(Client::raw(), workload, &topic, "warm-up")?;
+            }
         }
-        fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
-        println!("\n{}: filled in {:.1} s", workload.name, since.elapsed().as_secs_f32());
-        fs::create_dir_all(LOGS).map_err(|error| format!("cannot make {LOGS}: {error}"))?;
-
-        let outcome = |client: &Client| ClientOutcome {
-            name: client.name,
-            is_peer: client.is_peer,
-            samples: Vec::new(),
-            failures: Vec::new(),
-        };
-        let mut outcomes: Vec<_> = clients.iter().map(outcome).collect();
-        for _ in 0..WARM_UPS {
-            self.run(Client::raw(), workload, &topic, "warm-up")?;
-        }
-        for round in 1..=plan.rounds {
+        let mut outcomes: Vec<_> = clients.iter().map(|client| ClientOutcome::of(client)).collect();
+        let rounds = plan.rounds.min(workload.rounds_max);
+        for round in 1..=rounds {
             for (client, outcome) in clients.iter().zip(&mut outcomes) {
-                match self.run(client.command(), workload, &topic, &format!("{}-{round}", client.name)) {
+                let name = format!("{}-{round}", client.name);
+                let sample = match workload.feed {
+                    Feed::Before => self.run(client.command(), workload, &topic, &name),
+                    Feed::PerSecond(rate) => self.run_paced(client.command(), workload, &format!("{topic}-{name}"), rate),
+                };
+                match sample {
                     Ok(sample) => outcome.samples.push(sample),
                     Err(what) => outcome.failures.push(what),
                 }
             }
-            println!("{}: round {round} of {}", workload.name, plan.rounds);
+            println!("{}: round {round} of {rounds}", workload.name);
         }
         // The space is wanted for the next one; should it not be given back now, it is at the end.
         let _ = self.admin.delete_topic(&topic);
-        Ok(Outcome::new(*workload, plan.rounds, outcomes))
+        Ok(Outcome::new(*workload, rounds, outcomes))
+    }
+
+    fn create(&self, topic: &str, workload: &Workload) -> Result<(), String> {
+        let created = self.admin.create_topic(topic, workload.partitions, 1, workload.topic_configs());
+        created.map_err(|error| error.to_string())?;
+        // Until each leader knows that it is one, some refuse what comes.
+        let is_there = || self.admin.end_offsets(topic).is_ok_and(|ends| ends.len() as i32 == workload.partitions);
+        if eventually(TOPIC_TIMEOUT, is_there) {
+            return Ok(());
+        }
+        Err(format!("{topic}: some partition had no leader within {TOPIC_TIMEOUT:?}"))
+    }
+
+    /// Runs a client while records are sent to a topic of its own.
+    fn run_paced(&self, client: Command, workload: &Workload, topic: &str, per_second: u32) -> Result<Sample, String> {
+        self.create(topic, workload)?;
+        thread::scope(|scope| {
+            let bootstrap = self.cluster.bootstrap();
+            let sending = scope.spawn(move || pace(&bootstrap, topic, workload.load, per_second));
+            let sample = self.run(client, workload, topic, "paced");
+            let sent = sending.join().map_err(|_| "sending panicked".to_owned());
+            sent.and_then(|sent| sent.map_err(|error| error.to_string())).and(sample)
+        })
     }
 
     fn run(&self, mut client: Command, workload: &Workload, topic: &str, name: &str) -> Result<Sample, String> {
-        let wanted = workload.load.records;
+        let wanted = workload.wanted();
         client.arg(format!("bootstrap={}", self.cluster.bootstrap())).arg(format!("topic={topic}"));
         client.arg(format!("group={topic}-{name}")).arg(format!("records={wanted}")).arg("commit_interval_ms=5000");
-        let sample = measure::run(client, &Path::new(LOGS).join(format!("{}-{name}.log", workload.name)))?;
+        client.args(workload.asks);
+        let counts_fetches = workload.metrics.contains(&Metric::FetchesPerWait);
+        let fetches = || if counts_fetches { self.fetches() } else { Ok(0) };
+        let (since, before) = (Instant::now(), fetches()?);
+        let mut sample = measure::run(client, &Path::new(LOGS).join(format!("{topic}-{name}.log")))?;
+        if counts_fetches {
+            sample.add("fetches_per_s", (fetches()? - before) as f64 / since.elapsed().as_secs_f64());
+        }
         let records = sample.get("records").unwrap_or_default();
-        if records == wanted as f64 { Ok(sample) } else { Err(format!("it read {records} records of {wanted}")) }
+        if records >= wanted as f64 { Ok(sample) } else { Err(format!("it read {records} records of {wanted}")) }
+    }
+
+    /// Counts the Fetches that consumers have sent so far.
+    fn fetches(&self) -> Result<u64, String> {
+        let of = |broker| {
+            let process = self.cluster.process_id(broker).map_err(|error| error.to_string())?;
+            self.admin.requests(process, "FetchConsumer").map_err(|error| error.to_string())
+        };
+        (1..=self.cluster.nodes()).map(of).sum()
     }
 }

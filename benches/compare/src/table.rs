@@ -7,29 +7,94 @@ use crate::measure::Sample;
 pub(crate) enum Metric {
     /// Million records per second, from the first to the last.
     Rate,
+    /// The same from the process' start.
+    RateFromStart,
     /// User and system time per record, from the first to the last.
     CpuNs,
+    /// The same from the process' start.
+    CpuNsFromStart,
     /// The most memory that was resident.
     PeakMib,
+    /// The memory that is resident at the end.
+    RssMib,
+    LatencyP50Ms,
+    LatencyP99Ms,
+    /// From the process' start to the first record.
+    StartMs,
+    StartCpuMs,
+    /// From the process' start to the last record.
+    LastMs,
+    /// From the process' start to the first assignment.
+    AssignedMs,
+    /// How much of one core an idle consumer takes.
+    IdlePercent,
+    /// How many Fetches there are in 500 ms, which is how long a broker waits before it says that there is nothing.
+    FetchesPerWait,
+    /// To leave the group in order.
+    CloseMs,
+    /// From the second member's start until both have their share.
+    SharedMs,
+    /// From one member's leaving until the other has everything.
+    TakenOverMs,
 }
 
 impl Metric {
     fn title(self) -> &'static str {
         match self {
             Self::Rate => "M records/s",
+            Self::RateFromStart => "M records/s from start",
             Self::CpuNs => "CPU ns/record",
+            Self::CpuNsFromStart => "CPU ns/record from start",
             Self::PeakMib => "peak MiB",
+            Self::RssMib => "MiB",
+            Self::LatencyP50Ms => "p50 ms",
+            Self::LatencyP99Ms => "p99 ms",
+            Self::StartMs => "first record ms",
+            Self::StartCpuMs => "CPU ms",
+            Self::LastMs => "last record ms",
+            Self::AssignedMs => "assigned ms",
+            Self::IdlePercent => "% of a core",
+            Self::FetchesPerWait => "Fetches per 500 ms",
+            Self::CloseMs => "close ms",
+            Self::SharedMs => "shared ms",
+            Self::TakenOverMs => "taken over ms",
         }
     }
 
     /// Works the figure out of what a client told.
     pub(crate) fn of(self, sample: &Sample) -> Option<f64> {
-        let per_record = |name| Some(sample.get(name)? / sample.get("records")?);
+        let ms = |name| Some(sample.get(name)? * 1e3);
+        let mib = |name| Some(sample.get(name)? / 1024.0);
+        let per_record = |seconds: f64| Some(seconds / sample.get("records")?);
+        let read_s = || sample.get("read_s");
+        let cpu_s = || sample.get("cpu_s");
         match self {
-            Self::Rate => per_record("read_s").map(|seconds| 1e-6 / seconds),
-            Self::CpuNs => per_record("cpu_s").map(|seconds| seconds * 1e9),
-            Self::PeakMib => Some(sample.get("peak_kib")? / 1024.0),
+            Self::Rate => Some(1e-6 / per_record(read_s()?)?),
+            Self::RateFromStart => Some(1e-6 / per_record(sample.get("start_s")? + read_s()?)?),
+            Self::CpuNs => Some(per_record(cpu_s()?)? * 1e9),
+            Self::CpuNsFromStart => Some(per_record(sample.get("start_cpu_s")? + cpu_s()?)? * 1e9),
+            Self::PeakMib => mib("peak_kib"),
+            Self::RssMib => mib("rss_kib"),
+            Self::LatencyP50Ms => sample.get("latency_p50_ms"),
+            Self::LatencyP99Ms => sample.get("latency_p99_ms"),
+            Self::StartMs => ms("start_s"),
+            Self::StartCpuMs => ms("start_cpu_s"),
+            Self::LastMs => Some(ms("start_s")? + ms("read_s")?),
+            Self::AssignedMs => ms("assigned_s"),
+            Self::IdlePercent => Some(sample.get("idle_cpu_share")? * 100.0),
+            Self::FetchesPerWait => Some(sample.get("fetches_per_s")? / 2.0),
+            Self::CloseMs => ms("close_s"),
+            Self::SharedMs => ms("shared_s"),
+            Self::TakenOverMs => ms("taken_over_s"),
         }
+    }
+
+    fn is_rate(self) -> bool {
+        matches!(self, Self::Rate | Self::RateFromStart)
+    }
+
+    fn is_cpu(self) -> bool {
+        matches!(self, Self::CpuNs | Self::CpuNsFromStart)
     }
 }
 
@@ -38,28 +103,33 @@ pub(crate) type Row<'a> = (&'a str, &'a [Sample]);
 
 /// Lays out a table in Markdown: the ratios first, then the figures they come from.
 ///
-/// Ratios are told to raw's CPU, and to the rates of `peers`.
+/// Ratios are told to raw's CPU, and to the rates of `peers`, where there are any.
 pub(crate) fn layout(rows: &[Row<'_>], metrics: &[Metric], peers: &[&str]) -> String {
     let figure = |name: &str, metric: Metric| {
         let (_, samples) = rows.iter().find(|(row, _)| *row == name)?;
         median(samples.iter().filter_map(|sample| metric.of(sample)).collect())
     };
-    let ratio = |row: &str, to: &str, metric: Metric| Some(figure(row, metric)? / figure(to, metric)?);
-    let mut lines = vec![vec![String::new()]];
     let has = |name: &str| rows.iter().any(|(row, samples)| *row == name && !samples.is_empty());
-    let peers: Vec<_> = peers.iter().filter(|peer| has(peer)).collect();
-    let is_ratio = !peers.is_empty() && metrics.contains(&Metric::Rate);
-    if is_ratio {
-        lines[0].push("CPU : raw".into());
-        lines[0].extend(peers.iter().map(|peer| format!("rate : {peer}")));
+    // What is told to whose, and as what.
+    let mut ratios = Vec::new();
+    for &metric in metrics {
+        if metric.is_cpu() && has("raw") {
+            ratios.insert(0, (metric, "raw", "CPU : raw".to_owned()));
+        }
+        if metric.is_rate() {
+            ratios.extend(peers.iter().filter(|peer| has(peer)).map(|&peer| (metric, peer, format!("rate : {peer}"))));
+        }
     }
-    lines[0].extend(metrics.iter().map(|metric| metric.title().to_owned()));
+    let mut titles = vec![String::new()];
+    titles.extend(ratios.iter().map(|(_, _, title)| title.clone()));
+    titles.extend(metrics.iter().map(|metric| metric.title().to_owned()));
+    let mut lines = vec![titles];
     for (row, _) in rows {
         let mut cells = vec![(*row).to_owned()];
-        if is_ratio {
-            cells.push(short(ratio(row, "raw", Metric::CpuNs)));
-            cells.extend(peers.iter().map(|peer| short(ratio(row, peer, Metric::Rate))));
-        }
+        cells.extend(ratios.iter().map(|(metric, to, _)| {
+            let ratio = figure(row, *metric).zip(figure(to, *metric)).map(|(this, other)| this / other);
+            short(ratio)
+        }));
         cells.extend(metrics.iter().map(|metric| short(figure(row, *metric))));
         lines.push(cells);
     }

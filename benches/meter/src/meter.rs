@@ -10,6 +10,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::task::{Task, now_ns};
 
+/// Latencies count from so long after the first record on.
+const STRIDE_NS: u64 = 1_000_000_000;
+
 /// Counts records and bytes; its clocks run from the first record to the last.
 pub struct Meter {
     wanted: u64,
@@ -21,6 +24,8 @@ pub struct Meter {
     is_stamped: bool,
     /// From being sent to being handed over, in nanoseconds.
     latencies: Vec<u64>,
+    /// What was sent before is not counted: the client was still to join its group, and to get into its stride.
+    counted_since_ns: Option<u64>,
     idle: Option<(Moment, Moment)>,
     close: Option<(Instant, Duration)>,
     others: String,
@@ -47,6 +52,7 @@ impl Meter {
             last: None,
             is_stamped: task.is_stamped,
             latencies: Vec::with_capacity(if task.is_stamped { task.records as usize } else { 0 }),
+            counted_since_ns: None,
             idle: None,
             close: None,
             others: String::new(),
@@ -160,8 +166,10 @@ impl Meter {
 
     #[cold]
     fn stamped(&mut self, value: Option<&[u8]>) {
-        if let Some(sent) = value.and_then(|value| value.first_chunk()) {
-            self.latencies.push(now_ns().saturating_sub(u64::from_be_bytes(*sent)));
+        let Some(sent) = value.and_then(|value| value.first_chunk()) else { return };
+        let (now, sent) = (now_ns(), u64::from_be_bytes(*sent));
+        if sent >= *self.counted_since_ns.get_or_insert(now + STRIDE_NS) {
+            self.latencies.push(now.saturating_sub(sent));
         }
     }
 

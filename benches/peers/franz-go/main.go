@@ -24,6 +24,9 @@ const settings = "FetchMaxPartitionBytes=1MiB, FetchMaxBytes=50MiB, AutoCommitIn
 // How long an idle consumer may still have things to do before the idle time is measured.
 const settle = 2 * time.Second
 
+// Latencies count from so long after the first record on.
+const stride = time.Second
+
 func main() {
 	// It must not outlive whoever started it.
 	go func() {
@@ -151,7 +154,9 @@ func (m *meter) record(record *kgo.Record) {
 	m.bytes += len(record.Value)
 	if m.stamped {
 		sent := time.Unix(0, int64(binary.BigEndian.Uint64(record.Value)))
-		m.latencies = append(m.latencies, time.Since(sent))
+		if sent.Sub(m.started) >= m.first.sinceStart+stride {
+			m.latencies = append(m.latencies, time.Since(sent))
+		}
 	}
 	if m.records == m.wanted {
 		m.last = now(m.started)
@@ -163,7 +168,7 @@ func (m *meter) tell(report map[string]any) {
 	report["start_s"], report["start_cpu_s"] = m.first.sinceStart.Seconds(), m.first.cpu.Seconds()
 	report["read_s"], report["cpu_s"] = (m.last.sinceStart - m.first.sinceStart).Seconds(), (m.last.cpu - m.first.cpu).Seconds()
 	report["peak_kib"], report["rss_kib"] = statusKib("VmHWM"), statusKib("VmRSS")
-	if m.stamped {
+	if len(m.latencies) > 0 {
 		sort.Slice(m.latencies, func(a, b int) bool { return m.latencies[a] < m.latencies[b] })
 		report["latency_p50_ms"] = m.latencies[len(m.latencies)*50/100].Seconds() * 1e3
 		report["latency_p99_ms"] = m.latencies[len(m.latencies)*99/100].Seconds() * 1e3

@@ -25,11 +25,15 @@ public final class JavaClient {
     /** How long an idle consumer may still have things to do, before the idle time is measured. */
     private static final Duration SETTLE = Duration.ofSeconds(2);
 
+    /** Latencies count from so many seconds after the first record on. */
+    private static final double STRIDE = 1;
+
     private final Map<String, String> task = new HashMap<>();
     private final KafkaConsumer<byte[], byte[]> consumer;
     private final long wanted;
     private final boolean stamped;
     private final long[] latencies;
+    private int counted;
     private long records;
     private long bytes;
     private Moment first;
@@ -90,7 +94,10 @@ public final class JavaClient {
     private void count(ConsumerRecord<byte[], byte[]> record) throws IOException {
         if (first == null) first = new Moment();
         bytes += record.value().length;
-        if (stamped) latencies[(int) records] = nowNanos() - ByteBuffer.wrap(record.value()).getLong();
+        if (stamped) {
+            long sent = ByteBuffer.wrap(record.value()).getLong();
+            if ((sent - number("started_ns")) / 1e9 >= first.sinceStart + STRIDE) latencies[counted++] = nowNanos() - sent;
+        }
         if (++records == wanted) last = new Moment();
     }
 
@@ -108,10 +115,10 @@ public final class JavaClient {
         numbers.put("cpu_s", last.cpu - first.cpu);
         numbers.put("peak_kib", statusKib("VmHWM"));
         numbers.put("rss_kib", statusKib("VmRSS"));
-        if (stamped) {
-            Arrays.sort(latencies);
-            numbers.put("latency_p50_ms", latencies[latencies.length * 50 / 100] / 1e6);
-            numbers.put("latency_p99_ms", latencies[latencies.length * 99 / 100] / 1e6);
+        if (counted > 0) {
+            Arrays.sort(latencies, 0, counted);
+            numbers.put("latency_p50_ms", latencies[counted * 50 / 100] / 1e6);
+            numbers.put("latency_p99_ms", latencies[counted * 99 / 100] / 1e6);
         }
         String settings = "max.poll.records=10000, auto.commit.interval.ms=" + task.get("commit_interval_ms")
             + ", RangeAssignor; the JVM's defaults";

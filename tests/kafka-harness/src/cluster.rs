@@ -211,6 +211,11 @@ impl Cluster {
         Ok(self.node(id)?.folder.join("data"))
     }
 
+    /// Returns the system's number for the process of broker `id`.
+    pub fn process_id(&self, id: usize) -> Result<u32> {
+        self.with_process(id, |child| Ok(child.id()))
+    }
+
     fn node(&self, id: usize) -> Result<&Node> {
         id.checked_sub(1).and_then(|at| self.nodes.get(at)).ok_or_else(|| Error::new(format!("there is no broker {id}")))
     }

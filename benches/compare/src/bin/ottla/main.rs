@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod pair;
+
 use std::time::Duration;
 
 use bench_meter::{Meter, Task};
-use ottla::{AtLeastOnce, AtMostOnce, Batches, Consumer, Events, GroupEvent, Manual, OffsetReset};
+use ottla::{AtLeastOnce, AtMostOnce, Batches, Consumer, ConsumerBuilder, Events, GroupEvent, Manual, OffsetReset};
 use tokio::{
     runtime,
     time::{sleep, timeout},
@@ -27,10 +29,12 @@ fn main() -> Result<(), Error> {
 async fn measure(task: Task) -> Result<(), Error> {
     let mode = task.other("mode").unwrap_or("deliveries");
     let partition_bytes: usize = task.other("partition_bytes").unwrap_or("1048576").parse()?;
-    let builder = Consumer::builder(task.group.as_str(), task.bootstrap.split(',')).subscribe([task.topic.as_str()]);
-    let builder = builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval);
-    let consumer = builder.partition_fetch_bytes_max(partition_bytes).connect().await?;
+    let builder = builder(&task).partition_fetch_bytes_max(partition_bytes);
     let meter = Meter::of(&task);
+    if mode == "pair" {
+        return pair::measure(&task, builder, meter).await;
+    }
+    let consumer = builder.connect().await?;
     let settings = format!(
         "partition_fetch_bytes_max={partition_bytes}, commit_interval={:?}, CRCs checked; tokio, {}",
         task.commit_interval,
@@ -43,6 +47,11 @@ async fn measure(task: Task) -> Result<(), Error> {
         "manual" => read(consumer.manual(), &task, meter, &settings).await,
         other => Err(format!("there is no mode {other}").into()),
     }
+}
+
+fn builder(task: &Task) -> ConsumerBuilder {
+    let builder = Consumer::builder(task.group.as_str(), task.bootstrap.split(',')).subscribe([task.topic.as_str()]);
+    builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval)
 }
 
 async fn read(mut mode: impl Mode, task: &Task, mut meter: Meter, settings: &str) -> Result<(), Error> {
