@@ -21,7 +21,10 @@ use crate::{
     workload::{Feed, Workload},
 };
 
-const TOPIC_TIMEOUT: Duration = Duration::from_secs(180);
+/// A broker makes some fifty partitions a second on a slow disk.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(600);
+/// A controller refuses to make ten thousand in one go.
+const PARTITIONS_AT_ONCE_MAX: i32 = 5000;
 const LOGS: &str = "target/bench/logs";
 /// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory.
 const WARM_UPS: usize = 2;
@@ -35,7 +38,9 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn start(brokers: usize) -> Result<Self, String> {
         fs::create_dir_all(LOGS).map_err(|error| format!("cannot make {LOGS}: {error}"))?;
-        let options = Options { nodes: brokers, jvm: Jvm::Swift, ..Options::default() };
+        // A commit of ten thousand partitions is larger than what a broker takes by default.
+        let extra_conf = vec![("message.max.bytes".into(), "10485760".into())];
+        let options = Options { nodes: brokers, jvm: Jvm::Swift, extra_conf, ..Options::default() };
         let cluster = Cluster::start(options).map_err(|error| error.to_string())?;
         let admin = Admin::start(&cluster.bootstrap(), DEFAULT_VERSION).map_err(|error| error.to_string())?;
         Ok(Self { cluster, admin })
@@ -81,8 +86,12 @@ impl Stage {
     }
 
     fn create(&self, topic: &str, workload: &Workload) -> Result<(), String> {
-        let created = self.admin.create_topic(topic, workload.partitions, 1, workload.topic_configs());
-        created.map_err(|error| error.to_string())?;
+        let first = workload.partitions.min(PARTITIONS_AT_ONCE_MAX);
+        self.admin.create_topic(topic, first, 1, workload.topic_configs()).map_err(|error| error.to_string())?;
+        for total in (first..workload.partitions).step_by(PARTITIONS_AT_ONCE_MAX as usize) {
+            let total = (total + PARTITIONS_AT_ONCE_MAX).min(workload.partitions);
+            self.admin.add_partitions(topic, total).map_err(|error| error.to_string())?;
+        }
         // Until each leader knows that it is one, some refuse what comes.
         let is_there = || self.admin.end_offsets(topic).is_ok_and(|ends| ends.len() as i32 == workload.partitions);
         if eventually(TOPIC_TIMEOUT, is_there) {

@@ -155,11 +155,10 @@ impl Workload {
 
     /// Returns the settings of its topic.
     pub(crate) fn topic_configs(&self) -> &'static [(&'static str, &'static str)] {
-        // Indices are laid out for whole segments beforehand, in each partition.
-        if self.partitions >= 100 {
-            &[("retention.ms", "-1"), ("segment.index.bytes", "65536")]
-        } else {
-            &[("retention.ms", "-1")]
+        match self.partitions {
+            // Indices are laid out for a whole segment beforehand, in each partition.
+            100.. => &[("retention.ms", "-1"), ("file.delete.delay.ms", "1000"), ("segment.index.bytes", "65536")],
+            _ => &[("retention.ms", "-1"), ("file.delete.delay.ms", "1000")],
         }
     }
 }
