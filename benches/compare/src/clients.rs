@@ -134,6 +134,12 @@ fn rust(name: &str, folder: &Path) -> Result<Command, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--locked", "--release", "--features", name, "--bin", name]);
     cargo.args(["--manifest-path", &format!("{PEERS_FOLDER}/Cargo.toml"), "--target-dir"]).arg(&target);
+    // What cargo told this program about itself would make others be built anew.
+    let told = env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|part| name.to_string_lossy().starts_with(part)))
+    {
+        cargo.env_remove(name);
+    }
     build(&mut cargo, "Rust")?;
     Ok(Command::new(target.join("release").join(name)))
 }
