@@ -361,7 +361,12 @@ impl ConsumerBuilder {
                 return Err(BuildError::TimedOut { after: self.connect_timeout, bootstrap: self.bootstrap.join(", ") });
             }
         }
-        Ok(Consumer {
+        Ok(self.consumer(inbox, member))
+    }
+
+    /// The user's side, as it is before a mode is chosen.
+    fn consumer(&self, inbox: Arc<Inbox>, member: Member) -> Consumer {
+        Consumer {
             inbox,
             topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
             offset_reset: self.offset_reset,
@@ -371,7 +376,7 @@ impl ConsumerBuilder {
                 decompressed_bytes_max: self.decompressed_batch_bytes_max,
             },
             member,
-        })
+        }
     }
 
     fn check(&self) -> Result<Vec<BrokerAddr>, BuildError> {
@@ -606,17 +611,7 @@ impl ConsumerBuilder {
             *of = seed ^ machine as u64;
         }
         let handle = Handle::new(Arc::clone(&inbox));
-        let consumer = Consumer {
-            inbox: Arc::clone(&inbox),
-            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
-            offset_reset: self.offset_reset,
-            settings: ReadSettings {
-                read_committed: self.isolation == Isolation::ReadCommitted,
-                verify_crc: self.verify_crc,
-                decompressed_bytes_max: self.decompressed_batch_bytes_max,
-            },
-            member: Member::new(Arc::clone(&inbox), handle.clone()),
-        };
+        let consumer = self.consumer(Arc::clone(&inbox), Member::new(Arc::clone(&inbox), handle.clone()));
         let on_event = Box::new(move |event| inbox.handle(event));
         Undriven { core: Core::new(now, config), consumer, handle, commands, on_event }
     }

@@ -395,18 +395,6 @@ impl Life {
     }
 }
 
-impl World {
-    /// Returns the first promise that was broken.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        let malformed = self
-            .kafka
-            .malformed()
-            .first()
-            .map(|what| Failure { checker: "a request that no broker understands".to_owned(), what: what.clone() });
-        malformed.or_else(|| self.judges.values().find_map(super::judge::Judge::failure))
-    }
-}
-
 /// Says of everything that was asked for that it is out of range.
 fn out_of_range(request: &FetchRequest) -> ResponseKind {
     let topics = request.topics.iter().map(|topic| {
