@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -67,25 +66,21 @@ impl AtMostOnce {
                     self.cursor = None;
                     continue;
                 }
-                match cursor.next_record_below(self.released) {
-                    Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
-                    Some(Err(error)) => {
-                        let run = Arc::clone(cursor.run());
-                        self.cursor = None;
-                        self.feed.corrupt(&run, &error);
-                    }
-                    None if cursor.is_finished() => self.cursor = None,
-                    None => {
-                        // Why a commit is not answered may be told just now.
-                        if let Some(Err(error)) = self.feed.take_urgent() {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                        let (run, next) = (cursor.run(), cursor.next_offset().unwrap_or(self.released));
-                        match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
-                            Some(released) => self.released = released,
-                            None => self.cursor = None,
-                        }
-                    }
+                if let Some(record) = cursor.next_record_below(self.released) {
+                    return Poll::Ready(Some(Ok(record)));
+                }
+                let Some(next) = cursor.next_offset() else {
+                    self.finish();
+                    continue;
+                };
+                // Why a commit is not answered may be told just now.
+                if let Some(Err(error)) = self.feed.take_urgent() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                let run = cursor.run();
+                match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
+                    Some(released) => self.released = released,
+                    None => self.cursor = None,
                 }
                 continue;
             }
@@ -98,6 +93,14 @@ impl AtMostOnce {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
+        }
+    }
+
+    /// The run is at its end, or at a record that cannot be decoded.
+    fn finish(&mut self) {
+        let Some(mut cursor) = self.cursor.take() else { return };
+        if let Some(error) = cursor.take_error() {
+            self.feed.corrupt(cursor.run(), &error);
         }
     }
 

@@ -113,14 +113,8 @@ impl Feed {
     pub(crate) fn whole_batch(&mut self, run: Arc<Run>) -> Option<Batch> {
         let mut cursor = RunCursor::new(run);
         let batch = cursor.next_batch();
-        let (batch, error) = match batch {
-            Some(Ok(batch)) => (Some(batch), cursor.next_batch().and_then(Result::err)),
-            Some(Err(error)) => (None, Some(error)),
-            None => (None, None),
-        };
-        if let Some(error) = error {
-            let run = Arc::clone(cursor.run());
-            self.corrupt(&run, &error);
+        if let Some(error) = cursor.take_error() {
+            self.corrupt(cursor.run(), &error);
         }
         batch
     }

@@ -25,7 +25,7 @@ use super::{
     told::{commit_error, consume_error},
 };
 use crate::{
-    error::{CommitError, ConsumeError, ConsumeErrorKind},
+    error::{CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
     model::{Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, ProblemKind,
@@ -301,19 +301,19 @@ impl Inbox {
                 let mut error = consume_error(problem);
                 match state.reached.take() {
                     // Another of the addresses may still lead somewhere.
-                    Some(reached) if error.kind == ConsumeErrorKind::Incompatible && !error.fatal => {
+                    Some(reached) if error.kind() == ConsumeErrorKind::Incompatible && !error.is_fatal() => {
                         state.incompatible = true;
                         state.reached = Some(reached);
                     }
                     Some(reached) => {
                         if state.incompatible {
-                            error.kind = ConsumeErrorKind::Incompatible;
+                            error.0.kind = ConsumeErrorKind::Incompatible;
                         }
                         let _ = reached.send(Err(error.clone()));
                     }
                     None => state.push_problem(error.clone()),
                 }
-                if error.fatal {
+                if error.is_fatal() {
                     self.end(state, wakers);
                 }
                 wakers.add(state.waiting.take());
@@ -336,7 +336,7 @@ impl Inbox {
             let command = match notice {
                 Notice::Dropped { run, redelivery, attempt, after } => {
                     let handle = run.assigned().handle().clone();
-                    let token = dropped.put(Redelivery::Record { run, record: redelivery });
+                    let token = dropped.put(Redelivery::Record { run, idx: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
                 Notice::DroppedBatch { run, redelivery, attempt, after } => {
@@ -457,7 +457,7 @@ impl Inbox {
             if state.closed.is_some() {
                 return;
             }
-            let error = ConsumeError {
+            let error = ConsumeError::new(ConsumeErrorParts {
                 kind: ConsumeErrorKind::Internal,
                 partition: None,
                 message:
@@ -465,7 +465,7 @@ impl Inbox {
                           bug (then please report it, with the panic's message)"
                         .into(),
                 fatal: true,
-            };
+            });
             match state.reached.take() {
                 Some(reached) => drop(reached.send(Err(error))),
                 None => state.push_problem(error),
@@ -608,7 +608,7 @@ impl Inbox {
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
-        state.push_problem(ConsumeError {
+        state.push_problem(ConsumeError::new(ConsumeErrorParts {
             kind: ConsumeErrorKind::TooManyUnacked,
             message: format!(
                 "{count} records are unacknowledged (unacked_records_max = {}); the oldest is offset {offset} of {partition}: no more are \
@@ -617,7 +617,7 @@ impl Inbox {
             ),
             partition: Some(partition),
             fatal: false,
-        });
+        }));
         self.refresh_urgent(state);
     }
 
