@@ -16,4 +16,6 @@
 //! * **A marker that is lost leaves its transaction open for ever.** An unclean election can do that; `read_committed` then reads nothing
 //!   beyond, in any client.
 //! * **A log that was cut and has grown again looks whole on brokers before Kafka 2.3.** They do not tell consumers where an epoch ended.
+//! * **A seek to an offset names no epoch.** If the log is cut below it before anything was read from there, and has grown beyond it again,
+//!   nobody can see that: reading goes on at that offset, as was asked for. (`a_seek_holds_where_the_log_is_cut_before_anything_was_read`)
 //! * **A seek crosses commits.** What was finished before it may be stored after it, and the offset then goes back with the next commit.
