@@ -13,6 +13,8 @@
 //!   the same again by another connection.
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
 //!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
+//! * **An offset says nothing in another topic of its name**, from the moment it is asked for. A topic may be replaced while its committed
+//!   offset is on its way, or waits for a leader to validate it. (`a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning`)
 //! * **A marker that is lost leaves its transaction open for ever.** An unclean election can do that; `read_committed` then reads nothing
 //!   beyond, in any client.
 //! * **A log that was cut and has grown again looks whole on brokers before Kafka 2.3.** They do not tell consumers where an epoch ended.

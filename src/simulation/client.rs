@@ -327,6 +327,8 @@ impl World {
                     judge.released(at, client, &handle.partition);
                 }
             }
+            // Acks of what was handed out of a topic that is gone are none of what the next one holds.
+            Event::Halted(partition) => *one.eras.entry(partition.clone()).or_default() += 1,
             Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
             _ => {}
         }

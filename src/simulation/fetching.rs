@@ -281,6 +281,29 @@ fn a_topic_replaced_by_another_of_its_name_is_read_from_its_beginning() {
     assert_eq!(world.clients[client].said("Lost"), []);
 }
 
+/// Found by the simulation: the position that was validated had been committed in the topic before, and nobody compared the two.
+#[test]
+fn a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning() {
+    let mut world = World::new(2);
+    world.produce(1, 20);
+    let first = world.at_least_once();
+    world.finish(secs(10));
+    world.close(first, secs(1));
+    world.run(secs(2));
+    // Its leader is asked whether the log still has what was committed, and is away.
+    world.stop_broker(2);
+    let second = world.at_least_once();
+    world.run(secs(10));
+    assert!(world.clients[second].holds.contains_key(&orders(1)) && world.clients[second].said("Started").len() == 1);
+    world.delete("orders");
+    world.create("orders", 2);
+    world.produce(1, 50);
+    world.restart_brokers();
+    world.finish(secs(30));
+    assert_eq!(world.handed_out(&orders(1)), (0..50).collect::<Vec<_>>());
+    assert_eq!(world.problem_kinds(second), [], "nothing was truncated");
+}
+
 /// What is thrown away unread is room again.
 #[test]
 fn rebalances_and_seeks_leave_the_budget_whole() {
