@@ -15,6 +15,9 @@
 //!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
 //! * **An offset says nothing in another topic of its name**, from the moment it is asked for. A topic may be replaced while its committed
 //!   offset is on its way, or waits for a leader to validate it. (`a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning`)
+//! * **Before Kafka 2.8 topics have no ids.** That one was made anew shows only in its absence: once brokers have said for three seconds that
+//!   there is none, its offsets count no more (`a_topic_that_was_away_is_another_where_topics_have_no_ids`). One that is back sooner, with
+//!   more in it than had been read, looks the same to any client.
 //! * **A marker that is lost leaves its transaction open for ever.** An unclean election can do that; `read_committed` then reads nothing
 //!   beyond, in any client.
 //! * **A log that was cut and has grown again looks whole on brokers before Kafka 2.3.** They do not tell consumers where an epoch ended.

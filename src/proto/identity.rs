@@ -26,7 +26,8 @@ impl Identity {
 
     /// Takes in newer metadata, and says whether that topic is gone for certain.
     ///
-    /// What has an id is, when another id has its name.
+    /// What has an id is, when another id has its name. What has none is already when brokers have said for long enough that there is no
+    /// such topic (see `cluster::metadata`): the next one would look just like it.
     pub(crate) fn is_over(&mut self, topic: Option<&TopicView>) -> bool {
         let Some(topic) = topic else { return false };
         match (*self, topic.error) {
@@ -35,6 +36,7 @@ impl Identity {
                 *self = Self::Seen(topic.id);
                 false
             }
+            (Self::Seen(None), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => true,
             _ => false,
         }
     }
@@ -66,5 +68,16 @@ mod tests {
         let missing = error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         assert_eq!(gone_at(&[there(Some(1)), missing.clone(), there(Some(2))]), Some(2));
         assert_eq!(gone_at(&[there(Some(1)), missing, there(Some(1))]), None, "it was only not to be seen");
+    }
+
+    #[test]
+    fn without_an_id_a_topic_is_gone_when_there_is_none() {
+        let missing = error(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(gone_at(&[there(None), missing.clone()]), Some(1));
+        assert_eq!(gone_at(&[missing.clone(), missing.clone(), there(None)]), None, "it was not there before");
+        assert_eq!(gone_at(&[there(None), None, there(None)]), None);
+        for passing in [ErrorCode::LEADER_NOT_AVAILABLE, ErrorCode::TOPIC_AUTHORIZATION_FAILED] {
+            assert_eq!(gone_at(&[there(None), error(passing), there(None)]), None, "{passing}");
+        }
     }
 }
