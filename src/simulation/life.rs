@@ -352,7 +352,8 @@ impl Life {
             if self.world.now > healed + patience {
                 let report = self.world.report();
                 let at = self.world.elapsed();
-                self.world.judge().finish(at);
+                // Of every group: whichever has not finished says what is missing.
+                self.world.judges.values_mut().for_each(|judge| judge.finish(at));
                 self.world
                     .judge()
                     .fail("not everything was done in time", format!("{patience:?} after all was healed:\n{report}"));
