@@ -8,7 +8,12 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Consumer, Handle, feed::ReadSettings, inbox::Inbox, member::Member};
+use super::{
+    Consumer, Handle,
+    feed::ReadSettings,
+    inbox::{Inbox, InboxSettings},
+    member::Member,
+};
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
@@ -327,7 +332,7 @@ impl ConsumerBuilder {
     pub async fn connect(self) -> Result<Consumer, BuildError> {
         let bootstrap = self.check()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let inbox = Arc::new(Inbox::new(commands, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let inbox = Arc::new(Inbox::new(commands, self.inbox_settings()));
         let reached = inbox.reached();
         let (now, wall_clock) = clocks();
         let core = Core::new(now, self.core_config(bootstrap, now, wall_clock));
@@ -362,6 +367,14 @@ impl ConsumerBuilder {
             }
         }
         Ok(self.consumer(inbox, member))
+    }
+
+    fn inbox_settings(&self) -> InboxSettings {
+        InboxSettings {
+            unacked_records_max: self.unacked_records_max,
+            buffer_bytes_max: self.buffer_bytes_max,
+            read_committed: self.isolation == Isolation::ReadCommitted,
+        }
     }
 
     /// The user's side, as it is before a mode is chosen.
@@ -598,7 +611,7 @@ impl ConsumerBuilder {
     pub(crate) fn undriven(self, now: Instant, seed: u64) -> Undriven {
         let bootstrap = self.check().expect("settings that make sense");
         let (sender, commands) = mpsc::unbounded_channel();
-        let inbox = Arc::new(Inbox::new(sender, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let inbox = Arc::new(Inbox::new(sender, self.inbox_settings()));
         let mut config = self.core_config(bootstrap, now, SystemTime::UNIX_EPOCH);
         let seeds = [
             &mut config.cluster.seed,

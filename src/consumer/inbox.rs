@@ -22,6 +22,7 @@ use super::{
     partitions::PartitionEnd,
     redelivery::{DroppedRecords, Redelivery},
     release::ReleaseWindow,
+    taken::{Taken, thrown_away},
     told::{commit_error, consume_error},
 };
 use crate::{
@@ -49,8 +50,15 @@ pub(crate) struct Inbox {
     /// Something more urgent than the records of the current run is there: looked at before every record.
     urgent: AtomicBool,
     pub(crate) listeners: Listeners,
-    unacked_records_max: usize,
-    read_committed: bool,
+    settings: InboxSettings,
+}
+
+/// What of the user's settings concerns the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InboxSettings {
+    pub(crate) unacked_records_max: usize,
+    pub(crate) buffer_bytes_max: usize,
+    pub(crate) read_committed: bool,
 }
 
 struct State {
@@ -77,12 +85,16 @@ struct State {
     closed: Option<Unfinished>,
     /// Too many records are unacknowledged: nothing more is taken until some are.
     blocked: bool,
+    /// No more records than this can be unacknowledged, as counted last and added to since.
+    unacked_max: usize,
     stalled: bool,
+    /// Chunks that the core is still to be told of.
+    untold: Taken,
     taken: u64,
 }
 
 impl Inbox {
-    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, unacked_records_max: usize, read_committed: bool) -> Self {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, settings: InboxSettings) -> Self {
         Self {
             state: Mutex::new(State {
                 mode: Mode::AtLeastOnce,
@@ -101,15 +113,16 @@ impl Inbox {
                 ended: false,
                 closed: None,
                 blocked: false,
+                unacked_max: 0,
                 stalled: false,
+                untold: Taken::new(settings.buffer_bytes_max),
                 taken: 0,
             }),
             dropped: Arc::default(),
             commands,
             urgent: AtomicBool::new(false),
             listeners: Listeners::default(),
-            unacked_records_max,
-            read_committed,
+            settings,
         }
     }
 
@@ -122,6 +135,12 @@ impl Inbox {
     pub(crate) fn command(&self, command: Command) {
         // The driver is gone only after the last event, which every waiter has seen.
         let _ = self.commands.send(command);
+    }
+
+    fn tell(&self, command: Option<Command>) {
+        if let Some(command) = command {
+            self.command(command);
+        }
     }
 
     /// Says whether something more urgent than the current run waits: a redelivery, a problem.
@@ -187,7 +206,6 @@ impl Inbox {
                 state.lanes.insert(handle.partition, lane);
             }
             Event::Chunk { handle, chunk, watermarks } => {
-                let bytes = chunk.data.len();
                 let expected = |lane: &&mut Lane| {
                     lane.is(&handle) && !lane.assigned.is_fenced() && lane.resume_at.is_none_or(|at| at == chunk.from)
                 };
@@ -204,7 +222,7 @@ impl Inbox {
                             wakers.add(state.waiting.take());
                         }
                     }
-                    None => self.command(Command::Taken { handle, bytes }),
+                    None => self.tell(thrown_away(&handle, std::iter::once(chunk))),
                 }
             }
             Event::Watermarks { handle, watermarks } => {
@@ -248,7 +266,7 @@ impl Inbox {
             }
             Event::ReadProgress => {
                 let progress = self.progress(state);
-                if state.blocked && self.unacked(state).0 < self.unacked_records_max {
+                if state.blocked && self.unacked(state).0 < self.settings.unacked_records_max {
                     state.blocked = false;
                     wakers.add(state.waiting.take());
                     wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
@@ -370,10 +388,8 @@ impl Inbox {
 
     /// Throws away what was not taken; its bytes are free again.
     fn purge(&self, lane: &mut Lane, garbage: &mut Vec<Redelivery>, redeliveries: &mut VecDeque<(PartitionHandle, Redelivery)>) {
-        for chunk in lane.chunks.drain(..) {
-            self.command(Command::Taken { handle: lane.assigned.handle().clone(), bytes: chunk.data.len() });
-        }
         let handle = lane.assigned.handle();
+        self.tell(thrown_away(handle, lane.chunks.drain(..)));
         let (gone, kept): (VecDeque<_>, _) = redeliveries.drain(..).partition(|(of, _)| of == handle);
         *redeliveries = kept;
         garbage.extend(gone.into_iter().map(|(_, redelivery)| redelivery));
@@ -499,13 +515,18 @@ impl Inbox {
         };
         if let Some((assigned, chunk)) = taken {
             state.taken += 1;
-            self.command(Command::Taken { handle: assigned.handle().clone(), bytes: chunk.data.len() });
+            state.unacked_max = state.unacked_max.saturating_add(chunk.records());
+            state.untold.add(assigned.handle(), &chunk);
+            if only.is_some() || state.turns.is_empty() || state.untold.is_much() {
+                self.tell(state.untold.tell());
+            }
             return Poll::Ready(Some((assigned, chunk)));
         }
         if only.is_none() && !state.problems.is_empty() {
             // Too many unacked, found just now.
             cx.waker().wake_by_ref();
         }
+        self.tell(state.untold.tell());
         match only.and_then(|handle| state.lanes.get_mut(&handle.partition)) {
             Some(lane) => store(&mut lane.waiting, cx),
             None => store(&mut state.waiting, cx),
@@ -587,9 +608,7 @@ impl Inbox {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle)) else { return };
-        for chunk in lane.chunks.drain(..) {
-            self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
-        }
+        self.tell(thrown_away(handle, lane.chunks.drain(..)));
         state.turns.retain(|turn| *turn != handle.partition);
         let (offset, next_offset) = (error.offset, error.next_offset);
         lane.resume_at = Some(offset);
@@ -601,8 +620,13 @@ impl Inbox {
         if state.blocked || state.mode != Mode::AtLeastOnce {
             return;
         }
+        // Counting looks at every partition: not for each chunk.
+        if state.unacked_max < self.settings.unacked_records_max {
+            return;
+        }
         let (count, oldest) = self.unacked(state);
-        let Some((partition, offset)) = oldest.filter(|_| count >= self.unacked_records_max) else { return };
+        state.unacked_max = count;
+        let Some((partition, offset)) = oldest.filter(|_| count >= self.settings.unacked_records_max) else { return };
         state.blocked = true;
         // Where each partition has a stream of its own, the one over all of them tells.
         if let Some(waker) = state.waiting.take() {
@@ -613,7 +637,7 @@ impl Inbox {
             message: format!(
                 "{count} records are unacknowledged (unacked_records_max = {}); the oldest is offset {offset} of {partition}: no more are \
                  handed out until some are acknowledged or dropped",
-                self.unacked_records_max
+                self.settings.unacked_records_max
             ),
             partition: Some(partition),
             fatal: false,
@@ -682,7 +706,9 @@ impl Inbox {
                         partition: partition.clone(),
                         position: lane.position.map_or(0, |offset| offset.0),
                         committed: lane.committed.map(|position| position.offset.0),
-                        end: lane.watermarks.map(|marks| if self.read_committed { marks.last_stable.0 } else { marks.high.0 }),
+                        end: lane
+                            .watermarks
+                            .map(|marks| if self.settings.read_committed { marks.last_stable.0 } else { marks.high.0 }),
                         unacked,
                         oldest_unacked: oldest_unacked.map(|offset| offset.0),
                         paused: lane.paused,

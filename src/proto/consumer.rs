@@ -380,7 +380,11 @@ impl Consumer {
                 self.group.handle_subscribe(now, topics);
             }
             Command::Progress(progress) => self.handle_progress(now, progress),
-            Command::Taken { handle, bytes } => self.fetcher.handle_taken(now, &handle, bytes),
+            Command::Taken { chunks } => {
+                for (handle, bytes) in chunks {
+                    self.fetcher.handle_taken(now, &handle, bytes);
+                }
+            }
             Command::Release { handle, position } => {
                 if self.is_current(&handle) && self.release.is_none() {
                     self.committer.handle_finished(now, &handle, position);

@@ -33,6 +33,13 @@ pub(crate) struct Chunk {
     pub(crate) next_offset: Offset,
 }
 
+impl Chunk {
+    /// How many records it has at most, as its batches' headers say.
+    pub(crate) fn records(&self) -> usize {
+        self.heads.iter().map(|head| head.count as usize).sum()
+    }
+}
+
 /// A batch or a record that cannot be read. The partition stops at `offset`; nothing after it has been handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at offset {}", offset.0)]

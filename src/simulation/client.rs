@@ -265,8 +265,8 @@ impl World {
     fn command(&mut self, client: usize, command: Command) {
         let at = self.now - self.start;
         match &command {
-            Command::Taken { bytes, .. } => {
-                let bytes = *bytes;
+            Command::Taken { chunks } => {
+                let bytes = chunks.iter().map(|(_, bytes)| bytes).sum();
                 self.judge_of(client).released_bytes(client, bytes);
             }
             Command::Seek { partition, to } => {
