@@ -1,3 +1,4 @@
+import com.sun.tools.attach.VirtualMachine;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -20,6 +21,11 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.Collectors;
+import javax.management.MBeanServerConnection;
+import javax.management.ObjectName;
+import javax.management.remote.JMXConnector;
+import javax.management.remote.JMXConnectorFactory;
+import javax.management.remote.JMXServiceURL;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
@@ -127,6 +133,7 @@ public final class AdminShell {
             case "elect": return elect(command);
             case "committed": return committed(command);
             case "describe-group": return describeGroup(command);
+            case "requests": return requests(command);
             case "alter-offset": return alterOffset(command);
             case "delete-offsets": return deleteOffsets(command);
             case "delete-group": return deleteGroup(command);
@@ -266,6 +273,20 @@ public final class AdminShell {
                 named(member.assignment().topicPartitions())));
         }
         return fields;
+    }
+
+    /** One field: how many requests of a kind a broker of this machine has answered, by its own count. */
+    private List<String> requests(Command command) throws Exception {
+        VirtualMachine broker = VirtualMachine.attach(command.get("process"));
+        try (JMXConnector connector = JMXConnectorFactory.connect(new JMXServiceURL(broker.startLocalManagementAgent()))) {
+            MBeanServerConnection beans = connector.getMBeanServerConnection();
+            String pattern = "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=" + command.get("kind") + ",*";
+            long count = 0;
+            for (ObjectName name : beans.queryNames(new ObjectName(pattern), null)) count += (Long) beans.getAttribute(name, "Count");
+            return List.of("" + count);
+        } finally {
+            broker.detach();
+        }
     }
 
     private List<String> alterOffset(Command command) throws Exception {

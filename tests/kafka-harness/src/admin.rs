@@ -164,6 +164,12 @@ impl Admin {
         Ok(Group { state: word(0), coordinator: parse(fields.get(1).map(String::as_str).as_ref())?, assignor: word(2), members })
     }
 
+    /// Tells how many requests of a kind, such as `FetchConsumer`, a broker on this machine has answered, given the number of its process.
+    pub fn requests(&self, process: u32, kind: &str) -> Result<u64> {
+        let fields = self.run(Command::new("requests").with("process", process).with("kind", kind))?;
+        parse(fields.first().map(String::as_str).as_ref())
+    }
+
     /// Commits an offset for a group that has no members.
     pub fn alter_offset(&self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<()> {
         self.run(Command::new("alter-offset").with("group", group).at(topic, partition).with("offset", offset)).map(drop)

@@ -22,7 +22,7 @@ use crate::{
     DEFAULT_VERSION,
     config::{self, Ports},
     error::{Context, Error, Result},
-    jars::{self, Jars, Version},
+    jars::{self, Jars, Jvm, Version},
     process::{Watchdog, end_processes_of, eventually, last_lines, reap, signal, spawn_recorded},
 };
 
@@ -48,12 +48,14 @@ pub struct Options {
     pub extra_conf: Vec<(String, String)>,
     /// Further arguments for formatting the storage, such as `--feature group.version=1` (KRaft only).
     pub format_args: Vec<String>,
+    /// What the brokers' JVMs shall be good at.
+    pub jvm: Jvm,
 }
 
 impl Default for Options {
     /// Asks for one broker of the default version.
     fn default() -> Self {
-        Self { nodes: 1, version: DEFAULT_VERSION.into(), extra_conf: Vec::new(), format_args: Vec::new() }
+        Self { nodes: 1, version: DEFAULT_VERSION.into(), extra_conf: Vec::new(), format_args: Vec::new(), jvm: Jvm::default() }
     }
 }
 
@@ -61,6 +63,7 @@ impl Default for Options {
 pub struct Cluster {
     jars: Jars,
     version: String,
+    jvm: Jvm,
     ports: Ports,
     nodes: Vec<Node>,
     zookeeper: Option<Node>,
@@ -130,7 +133,7 @@ impl Cluster {
         }
         let nodes = (1..=options.nodes).map(|id| node(&format!("n{id}"))).collect::<Result<Vec<_>>>()?;
         let version = options.version.clone();
-        let cluster = Self { jars, version, ports, nodes, zookeeper, watchdog };
+        let cluster = Self { jars, version, jvm: options.jvm, ports, nodes, zookeeper, watchdog };
         for (node, id) in cluster.nodes.iter().zip(1..) {
             let lines = config::broker(options, cluster.jars.version, &cluster.ports, id, &node.folder.join("data"));
             write(&node.folder.join("server.properties"), &lines)?;
@@ -208,6 +211,11 @@ impl Cluster {
         Ok(self.node(id)?.folder.join("data"))
     }
 
+    /// Returns the system's number for the process of broker `id`.
+    pub fn process_id(&self, id: usize) -> Result<u32> {
+        self.with_process(id, |child| Ok(child.id()))
+    }
+
     fn node(&self, id: usize) -> Result<&Node> {
         id.checked_sub(1).and_then(|at| self.nodes.get(at)).ok_or_else(|| Error::new(format!("there is no broker {id}")))
     }
@@ -250,7 +258,7 @@ impl Cluster {
     }
 
     fn run(&self, node: &Node, main: &str, settings: &str, archive: Option<&Path>) -> Result<()> {
-        let mut java = jars::java(&self.jars)?;
+        let mut java = jars::java_for(&self.jars, self.jvm)?;
         java.args(log_flags(&node.folder)).arg(format!("-Dkafka.logs.dir={}", node.folder.display()));
         if let Some(archive) = archive {
             java.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));

@@ -9,7 +9,10 @@ use std::{
     sync::Mutex,
 };
 
-use crate::error::{Context, Error, Result};
+use crate::{
+    DEFAULT_VERSION,
+    error::{Context, Error, Result},
+};
 
 /// A version as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,22 +88,52 @@ impl Jars {
     }
 }
 
+/// What a JVM shall be good at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jvm {
+    /// It is up within a second and small: for tests, which do little with it.
+    #[default]
+    Prompt,
+    /// It runs as a server would: optimised code, the garbage collector of servers, a heap of 1 GiB. For measurements.
+    Swift,
+}
+
+impl Jvm {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Prompt => &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms64m", "-Xmx256m"],
+            Self::Swift => &["-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Xms1g", "-Xmx1g"],
+        }
+    }
+}
+
 /// Builds a `java` command line up to the class path: flags that start a small JVM fast.
 pub(crate) fn java(jars: &Jars) -> Result<Command> {
+    java_for(jars, Jvm::Prompt)
+}
+
+/// The same for a JVM that is good at something.
+pub(crate) fn java_for(jars: &Jars, jvm: Jvm) -> Result<Command> {
     let mut java = jdk("java");
-    java.args([
-        "-XX:TieredStopAtLevel=1",
-        "-XX:+UseSerialGC",
-        "-Xms64m",
-        "-Xmx256m",
-        "-Xshare:auto",
-        "-Xlog:cds=off",
-        "-Xlog:cds+dynamic=off",
-    ]);
+    java.args(jvm.flags()).args(["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]);
     java.args(["-Dlog4j2.disableJmx=true", "-Dzookeeper.sasl.client=false", "-Dzookeeper.jmx.log4j.disable=true"]);
     if jars.archive().exists() {
         java.arg(format!("-XX:SharedArchiveFile={}", jars.archive().display()));
     }
+    Ok(java)
+}
+
+/// Prepares a Java program of one file, with Kafka's classes in reach and the flags that Java has by itself.
+///
+/// # Errors
+///
+/// Says what is missing on this machine, or what the compiler says.
+pub fn java_program(name: &str, source: &str) -> Result<Command> {
+    let jars = Jars::of(DEFAULT_VERSION)?;
+    let classes = jars.compile(name, source)?;
+    let mut java = jdk("java");
+    java.args(["-Dlog4j2.level=OFF", "-Dlog4j2.StatusLogger.level=OFF"]);
+    java.args(["-cp", &format!("{}:{}", jars.class_path()?, classes.display()), name]);
     Ok(java)
 }
 

@@ -26,7 +26,7 @@ mod tool;
 pub use admin::{Admin, Group, GroupMember, JavaMember, Lag, Leader, MemberStatus, Outcome, Produce, Seen, value};
 pub use cluster::{Cluster, Options, stop_detached};
 pub use error::{Error, Result};
-pub use jars::java_and_maven;
+pub use jars::{Jvm, java_and_maven, java_program};
 pub use librdkafka::Librdkafka;
 pub use process::{eventually, signal};
 pub use tool::ConsumerGroups;
