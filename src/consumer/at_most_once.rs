@@ -23,8 +23,9 @@ use crate::{
 ///
 /// No record is ever handed out twice within the group, across crashes and rebalances. What is committed and not yet processed when the
 /// process dies is lost. Commits go ahead of the hand-out in blocks that fit the pace at which records are taken (16 at first; about a
-/// thirtieth of what was taken per commit interval); that is the most a crash or a rebalance loses of a partition, beside what the program
-/// itself holds. An unclean leader election that cuts the log off below what was read loses as much.
+/// thirtieth of what was taken per commit interval); that is the most a crash or a rebalance loses, beside what the program itself holds. An
+/// unclean leader election that cuts the log off below what was read loses as much. A batch that cannot be read may lie within a block: it
+/// is told of, and after a restart reading goes on behind the block.
 ///
 /// One case is left that Kafka's protocol gives no means against: a commit whose answer was lost is repeated by a new connection, a broker
 /// carries out the first one only after that and later ones, and the process dies before its next commit.
@@ -78,7 +79,8 @@ impl AtMostOnce {
                     return Poll::Ready(Some(Err(error)));
                 }
                 let run = cursor.run();
-                match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
+                let end = self.feed.end_of_chunk(run);
+                match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, end)) {
                     Some(released) => self.released = released,
                     None => self.cursor = None,
                 }

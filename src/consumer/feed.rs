@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::ConsumeError,
+    model::Position,
     proto::PartitionHandle,
     records::{ChunkReader, Codecs, RecordError},
 };
@@ -96,6 +97,12 @@ impl Feed {
                 None => self.open = None,
             }
         }
+    }
+
+    /// Where the chunk ends that a run came from; the run's own end, if it was the chunk's last.
+    pub(crate) fn end_of_chunk(&self, run: &Run) -> Position {
+        let open = self.open.as_ref().filter(|(assigned, _)| std::ptr::eq(&**assigned, &**run.assigned()));
+        open.map_or(run.next(), |(_, reader)| reader.chunk().end())
     }
 
     /// Takes what must not wait for the end of the current run: an error, a record to deliver again.

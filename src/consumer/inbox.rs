@@ -21,7 +21,7 @@ use super::{
     lane::{Claim, Lane},
     partitions::PartitionEnd,
     redelivery::{DroppedRecords, Redelivery},
-    release::ReleaseWindow,
+    release::{ReleasePace, ReleaseWindow},
     taken::{Taken, thrown_away},
     told::{commit_error, consume_error},
 };
@@ -88,6 +88,8 @@ struct State {
     /// No more records than this can be unacknowledged, as counted last and added to since.
     unacked_max: usize,
     stalled: bool,
+    /// At most once: how many records may be committed ahead.
+    pace: ReleasePace,
     /// Chunks that the core is still to be told of.
     untold: Taken,
     taken: u64,
@@ -115,6 +117,7 @@ impl Inbox {
                 blocked: false,
                 unacked_max: 0,
                 stalled: false,
+                pace: ReleasePace::new(),
                 untold: Taken::new(settings.buffer_bytes_max),
                 taken: 0,
             }),
@@ -140,6 +143,12 @@ impl Inbox {
     fn tell(&self, command: Option<Command>) {
         if let Some(command) = command {
             self.command(command);
+        }
+    }
+
+    fn release(&self, positions: Vec<(PartitionHandle, Position)>) {
+        if !positions.is_empty() {
+            self.command(Command::Release { positions });
         }
     }
 
@@ -271,13 +280,11 @@ impl Inbox {
                     wakers.add(state.waiting.take());
                     wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
                 }
-                for lane in state.lanes.values_mut() {
-                    lane.release.tick();
-                    // A commit that was given up is asked for again: nothing else would.
-                    if let Some(position) = lane.release.unanswered().filter(|_| !lane.revoking) {
-                        self.command(Command::Release { handle: lane.assigned.handle().clone(), position });
-                    }
-                }
+                state.pace.tick();
+                // A commit that was given up is asked for again: nothing else would.
+                let unanswered = state.lanes.values().filter(|lane| !lane.revoking);
+                let unanswered = unanswered.filter_map(|lane| Some((lane.assigned.handle().clone(), lane.release.unanswered()?)));
+                self.release(unanswered.collect());
                 self.command(Command::Progress(progress));
             }
             Event::Committed { handle, position } => {
@@ -596,8 +603,20 @@ impl Inbox {
         if lane.release.released() > next {
             return Poll::Ready(Some(lane.release.released()));
         }
-        if let Some(position) = lane.release.demand(next, end) {
-            self.command(Command::Release { handle: handle.clone(), position });
+        if lane.release.unanswered().is_none() {
+            let block = state.pace.next_block();
+            let mut left = block;
+            let mut positions = Vec::new();
+            positions.extend(lane.release.demand(next, end, &mut left).map(|position| (handle.clone(), position)));
+            // Whose turn is next need not wait then.
+            for partition in &state.turns {
+                if left == 0 {
+                    break;
+                }
+                positions.extend(state.lanes.get_mut(partition).and_then(|lane| lane.demand_ahead(&mut left)));
+            }
+            state.pace.used(block - left);
+            self.release(positions);
         }
         store(&mut state.waiting, cx);
         Poll::Pending

@@ -385,11 +385,16 @@ impl Consumer {
                     self.fetcher.handle_taken(now, &handle, bytes);
                 }
             }
-            Command::Release { handle, position } => {
-                if self.is_current(&handle) && self.release.is_none() {
-                    self.committer.handle_finished(now, &handle, position);
-                    self.committer.flush(now);
+            Command::Release { positions } => {
+                if self.release.is_some() {
+                    return;
                 }
+                for (handle, position) in positions {
+                    if self.is_current(&handle) {
+                        self.committer.handle_finished(now, &handle, position);
+                    }
+                }
+                self.committer.flush(now);
             }
             Command::Dropped { handle, token, attempt, after } => {
                 let wait = after.unwrap_or_else(|| {

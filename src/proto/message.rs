@@ -52,10 +52,9 @@ pub(crate) enum Command {
     Taken {
         chunks: Vec<(PartitionHandle, usize)>,
     },
-    /// At most once: commit `position` now; `Event::Committed` says when that is done.
+    /// At most once: commit these now; `Event::Committed` says when that is done.
     Release {
-        handle: PartitionHandle,
-        position: Position,
+        positions: Vec<(PartitionHandle, Position)>,
     },
     /// A record was dropped without an ack: say `Event::Redeliver` with this token after a back-off.
     Dropped {

@@ -34,6 +34,11 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// Where to go on after it.
+    pub(crate) fn end(&self) -> Position {
+        Position { offset: self.next_offset, leader_epoch: self.heads.last().and_then(|head| head.leader_epoch) }
+    }
+
     /// How many records it has at most, as its batches' headers say.
     pub(crate) fn records(&self) -> usize {
         self.heads.iter().map(|head| head.count as usize).sum()
@@ -89,6 +94,10 @@ impl ChunkReader {
     pub(crate) fn new(mut chunk: Chunk, read_committed: bool, verify_crc: bool) -> Self {
         let transactions = read_committed.then(|| Aborted::new(std::mem::take(&mut chunk.aborted)));
         Self { chunk, verify_crc, number: 0, verdict: None, transactions }
+    }
+
+    pub(crate) fn chunk(&self) -> &Chunk {
+        &self.chunk
     }
 
     /// The next segment; `None` at the chunk's end.
