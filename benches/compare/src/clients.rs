@@ -10,6 +10,10 @@ use std::{
 
 use crate::{plan::Plan, workload::Who};
 
+/// By these names several are asked for at once.
+const OTTLA_FAMILY: &str = "ottla";
+const PEERS_FAMILY: &str = "peers";
+
 const PEERS_FOLDER: &str = "benches/peers";
 
 const OTTLA: [(&str, &[Who], &str); 5] = [
@@ -53,6 +57,11 @@ impl Client {
         Command::new(sibling("bench-raw"))
     }
 
+    /// Returns its name in a table.
+    pub(crate) fn label(&self) -> String {
+        if OTTLA.iter().any(|(name, ..)| *name == self.name) { format!("ottla {}", self.name) } else { self.name.into() }
+    }
+
     /// Returns how it is called, but for what it shall read.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -61,16 +70,23 @@ impl Client {
     }
 }
 
+/// Says whether there is such a client, or a family of them.
+pub(crate) fn is_known(name: &str) -> bool {
+    let ours = OTTLA.iter().map(|(name, ..)| *name);
+    let all = ours.chain(PEERS.iter().map(|(name, _)| *name)).chain(["raw", OTTLA_FAMILY, PEERS_FAMILY]);
+    all.into_iter().any(|known| known == name)
+}
+
 /// Builds who was asked for; tells who is missing, and why.
 pub(crate) fn prepare(plan: &Plan, folder: &Path) -> (Vec<Client>, Vec<String>) {
     let mut clients = vec![Client::new("raw", &[Who::All], &Client::raw())];
     for (name, roles, arg) in OTTLA {
-        clients.push(Client::new(name, roles, Command::new(sibling("bench-ottla")).arg(arg)));
+        clients.push(Client::new(name, roles, Command::new(sibling("bench-ottla")).arg(arg).args(&plan.with)));
     }
-    clients.retain(|client| plan.wants(client.name, if client.name == "raw" { "raw" } else { "ottla" }));
+    clients.retain(|client| plan.wants(client.name, if client.name == "raw" { "raw" } else { OTTLA_FAMILY }));
     let mut missing = Vec::new();
     for (name, make) in PEERS {
-        if !plan.wants(name, "peers") {
+        if !plan.wants(name, PEERS_FAMILY) {
             continue;
         }
         match make.peer(name, folder) {

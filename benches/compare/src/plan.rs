@@ -1,6 +1,9 @@
 //! What was asked for on the command line.
 
-use crate::workload::{ALL, Workload};
+use crate::{
+    clients,
+    workload::{ALL, Workload},
+};
 
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 3;
@@ -11,13 +14,16 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// The names of the clients that take part; all when there are none.
     only: Vec<String>,
+    /// What ottla is told beside: arguments as its program understands them.
+    pub(crate) with: Vec<String>,
     pub(crate) workloads: Vec<Workload>,
 }
 
 impl Plan {
-    /// Understands `[--quick] [--rounds N] [--only CLIENT,…] [WORKLOAD…]`.
+    /// Understands `[--quick] [--rounds N] [--only CLIENT,…] [--with NAME=VALUE] [WORKLOAD…]`.
     pub(crate) fn parse(args: &[String]) -> Result<Self, String> {
-        let (mut is_quick, mut rounds, mut only, mut workloads) = (false, None, Vec::new(), Vec::new());
+        let (mut is_quick, mut rounds) = (false, None);
+        let (mut only, mut with, mut workloads) = (Vec::new(), Vec::new(), Vec::new());
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
@@ -25,6 +31,7 @@ impl Plan {
                 "--quick" => is_quick = true,
                 "--rounds" => rounds = Some(value()?.parse().map_err(|_| "--rounds wants a number")?),
                 "--only" => only.extend(value()?.split(',').map(str::to_owned)),
+                "--with" => with.push(value()?.clone()),
                 name => workloads.push(*ALL.iter().find(|workload| workload.name == name).ok_or_else(|| unknown(name))?),
             }
         }
@@ -34,8 +41,11 @@ impl Plan {
         if is_quick {
             workloads.iter_mut().for_each(Workload::shorten);
         }
+        if let Some(unknown) = only.iter().find(|only| !clients::is_known(only)) {
+            return Err(format!("there is no client {unknown}"));
+        }
         let rounds = rounds.unwrap_or(if is_quick { ROUNDS_QUICK } else { ROUNDS });
-        Ok(Self { rounds: rounds.max(1), only, workloads })
+        Ok(Self { rounds: rounds.max(1), only, with, workloads })
     }
 
     /// Says whether a client takes part; `family` is another name for it and others.
@@ -68,7 +78,7 @@ mod tests {
     fn a_quick_run_reads_a_tenth_three_times() {
         let plan = parse("--quick b100 --only ottla,franz-go").unwrap();
         assert_eq!((plan.workloads.len(), plan.workloads[0].load.records, plan.rounds), (1, 1_000_000, 3));
-        assert!(plan.wants("batches", "ottla") && plan.wants("franz-go", "peer") && !plan.wants("raw", "raw"));
-        assert!(parse("b101").is_err());
+        assert!(plan.wants("batches", "ottla") && plan.wants("franz-go", "peers") && !plan.wants("raw", "raw"));
+        assert!(parse("b101").is_err() && parse("--only kafka").is_err() && parse("--rounds many").is_err());
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
 /// What one client did in it.
 #[derive(Serialize)]
 pub(crate) struct ClientOutcome {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) is_peer: bool,
     pub(crate) samples: Vec<Sample>,
     pub(crate) failures: Vec<String>,
@@ -36,7 +36,7 @@ pub(crate) struct ClientOutcome {
 impl ClientOutcome {
     /// Nothing yet.
     pub(crate) fn of(client: &Client) -> Self {
-        Self { name: client.name, is_peer: client.is_peer, samples: Vec::new(), failures: Vec::new() }
+        Self { name: client.label(), is_peer: client.is_peer, samples: Vec::new(), failures: Vec::new() }
     }
 }
 
@@ -54,8 +54,9 @@ impl Outcome {
     }
 
     fn table(&self) -> String {
-        let rows: Vec<_> = self.clients.iter().map(|client| (client.name, &client.samples[..])).collect();
-        let peers = self.clients.iter().filter(|client| client.is_peer && self.workload.has_ratios).map(|client| client.name);
+        let rows: Vec<_> = self.clients.iter().map(|client| (client.name.as_str(), &client.samples[..])).collect();
+        let peers =
+            self.clients.iter().filter(|client| client.is_peer && self.workload.has_ratios).map(|client| client.name.as_str());
         table::layout(&rows, self.workload.metrics, &peers.collect::<Vec<_>>())
     }
 
@@ -112,7 +113,8 @@ impl Report {
         self.written.settings.iter().for_each(|settings| println!("  {settings}"));
         println!("\nall figures are in {}", self.folder.join("results.json").display());
         let clients = self.written.workloads.iter().flat_map(|outcome| &outcome.clients);
-        let failed: BTreeSet<_> = clients.filter(|client| !client.failures.is_empty()).map(|client| client.name).collect();
+        let failed: BTreeSet<_> =
+            clients.filter(|client| !client.failures.is_empty()).map(|client| client.name.as_str()).collect();
         if failed.is_empty() {
             return Ok(());
         }

@@ -124,8 +124,15 @@ impl Stage {
         if counts_fetches {
             sample.add("fetches_per_s", (fetches()? - before) as f64 / since.elapsed().as_secs_f64());
         }
-        let records = sample.get("records").unwrap_or_default();
-        if records >= wanted as f64 { Ok(sample) } else { Err(format!("it read {records} records of {wanted}")) }
+        let [records, bytes] = ["records", "bytes"].map(|name| sample.get(name).unwrap_or_default() as u64);
+        if records < wanted {
+            return Err(format!("it read {records} records of {wanted}"));
+        }
+        // Nothing, where it looks into no record.
+        if bytes != 0 && bytes != records * workload.load.value_bytes as u64 {
+            return Err(format!("it read {bytes} bytes in {records} records"));
+        }
+        Ok(sample)
     }
 
     /// Counts the Fetches that consumers have sent so far.

@@ -116,7 +116,7 @@ fn walk(mut batches: &[u8], next: &mut i64, meter: &mut Meter) -> Result<(), Box
         let (base, last_delta, records) = (i64::from(at(0)) << 32 | i64::from(at(4) as u32), at(23), at(57));
         *next = base + i64::from(last_delta) + 1;
         if u16::from_be_bytes([header[21], header[22]]) & COMPRESSION != 0 {
-            meter.count(records as u64, len);
+            meter.count(records as u64, 0);
             continue;
         }
         let mut records_left = Cursor(&batch[61..]);

@@ -19,27 +19,21 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Error> {
     let task = Task::of_this_process();
-    let is_multi_thread = task.other("threads") == Some("many");
-    let mut runtime = if is_multi_thread { runtime::Builder::new_multi_thread() } else { runtime::Builder::new_current_thread() };
+    let mut runtime =
+        if is_multi_thread(&task) { runtime::Builder::new_multi_thread() } else { runtime::Builder::new_current_thread() };
     // In a task, as a program would: on a runtime's main future every wake-up costs more.
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async { tokio::spawn(measure(task)).await })?
 }
 
 async fn measure(task: Task) -> Result<(), Error> {
-    let mode = task.other("mode").unwrap_or("deliveries");
-    let partition_bytes: usize = task.other("partition_bytes").unwrap_or("1048576").parse()?;
-    let builder = builder(&task).partition_fetch_bytes_max(partition_bytes);
     let meter = Meter::of(&task);
+    let (builder, settings) = builder(&task)?;
+    let mode = task.other("mode").unwrap_or("deliveries");
     if mode == "pair" {
         return pair::measure(&task, builder, meter).await;
     }
     let consumer = builder.connect().await?;
-    let settings = format!(
-        "partition_fetch_bytes_max={partition_bytes}, commit_interval={:?}, CRCs checked; tokio, {}",
-        task.commit_interval,
-        if task.other("threads") == Some("many") { "multi-thread" } else { "current-thread" }
-    );
     match mode {
         "deliveries" => read(consumer.at_least_once(), &task, meter, &settings).await,
         "batches" => read(consumer.batches(), &task, meter, &settings).await,
@@ -49,9 +43,23 @@ async fn measure(task: Task) -> Result<(), Error> {
     }
 }
 
-fn builder(task: &Task) -> ConsumerBuilder {
+/// Sets up a consumer; tells the settings in words.
+fn builder(task: &Task) -> Result<(ConsumerBuilder, String), Error> {
+    let bytes = |name: &str, default: usize| task.other(name).map_or(Ok(default), str::parse);
+    let (partition_bytes, buffer_bytes) = (bytes("partition_bytes", 1 << 20)?, bytes("buffer_bytes", 64 << 20)?);
     let builder = Consumer::builder(task.group.as_str(), task.bootstrap.split(',')).subscribe([task.topic.as_str()]);
-    builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval)
+    let builder = builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval);
+    let builder = builder.partition_fetch_bytes_max(partition_bytes).buffer_bytes_max(buffer_bytes);
+    let settings = format!(
+        "partition_fetch_bytes_max={partition_bytes}, buffer_bytes_max={buffer_bytes}, commit_interval={:?}, CRCs checked; tokio, {}",
+        task.commit_interval,
+        if is_multi_thread(task) { "multi-thread" } else { "current-thread" }
+    );
+    Ok((builder, settings))
+}
+
+fn is_multi_thread(task: &Task) -> bool {
+    task.other("threads") == Some("many")
 }
 
 async fn read(mut mode: impl Mode, task: &Task, mut meter: Meter, settings: &str) -> Result<(), Error> {

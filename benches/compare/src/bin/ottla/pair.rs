@@ -37,7 +37,7 @@ pub(crate) async fn measure(task: &Task, first: ConsumerBuilder, mut meter: Mete
     let partitions = first.holds();
 
     let second_joins = Instant::now();
-    let second = Member::join(builder(task)).await?;
+    let second = Member::join(builder(task)?.0).await?;
     until("both have their share", || first.holds() + second.holds() == partitions && second.holds() == partitions / 2).await?;
     meter.tell("shared_s", second_joins.elapsed().as_secs_f64());
 
