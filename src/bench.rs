@@ -54,10 +54,8 @@ impl Answer {
     pub fn walk(&mut self) -> usize {
         let mut lens = 0;
         for segment in self.segments() {
-            let mut cursor = segment.cursor();
-            while let Some(record) = cursor.next(&segment).expect("good records") {
-                lens += segment.value(&record).map_or(0, <[u8]>::len);
-            }
+            let read = |record| lens += segment.value(&record).map_or(0, <[u8]>::len);
+            segment.cursor().walk(&segment, u32::MAX, read).expect("good records");
         }
         lens
     }
@@ -72,7 +70,6 @@ impl Answer {
                 if assigned.is_fenced() {
                     break;
                 }
-                let delivery = delivery.expect("good records");
                 lens += delivery.key().map_or(0, <[u8]>::len) + delivery.value().map_or(0, <[u8]>::len);
                 delivery.ack();
             }
@@ -87,7 +84,6 @@ impl Answer {
         for segment in self.segments() {
             let mut cursor = RunCursor::new(assigned.open(segment));
             while let Some(batch) = cursor.next_batch() {
-                let batch = batch.expect("good records");
                 for record in &batch {
                     lens += record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len);
                 }

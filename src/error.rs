@@ -43,8 +43,13 @@ pub enum BuildError {
 /// An error on a stream of records.
 ///
 /// Unless [`is_fatal`](Self::is_fatal), the stream goes on: the next item may be a record again.
+// A pointer, for it shares its place with every record that is handed out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ConsumeError {
+pub struct ConsumeError(pub(crate) Box<ConsumeErrorParts>);
+
+/// What a [`ConsumeError`] says.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ConsumeErrorParts {
     pub(crate) kind: ConsumeErrorKind,
     pub(crate) partition: Option<TopicPartition>,
     pub(crate) message: String,
@@ -52,31 +57,36 @@ pub struct ConsumeError {
 }
 
 impl ConsumeError {
+    pub(crate) fn new(parts: ConsumeErrorParts) -> Self {
+        Self(Box::new(parts))
+    }
+
     /// Returns what kind of error it is, to match on.
     pub fn kind(&self) -> ConsumeErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// Returns the partition it concerns, where it concerns one.
     pub fn topic_partition(&self) -> Option<&TopicPartition> {
-        self.partition.as_ref()
+        self.0.partition.as_ref()
     }
 
     /// Says whether the stream ends with this error. If not, ottla goes on trying, and reading whatever else can be read.
     pub fn is_fatal(&self) -> bool {
-        self.fatal
+        self.0.fatal
     }
 }
 
 impl fmt::Display for ConsumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl fmt::Debug for ConsumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}{}: {}", self.kind, if self.fatal { " (fatal)" } else { "" }, self.message)
+        let ConsumeErrorParts { kind, message, fatal, .. } = &*self.0;
+        write!(f, "{kind:?}{}: {message}", if *fatal { " (fatal)" } else { "" })
     }
 }
 

@@ -18,7 +18,7 @@ use super::run::{Progress, RawBatch, Run};
 use crate::{
     model::{Offset, Position},
     proto::PartitionHandle,
-    records::{RawRecord, Segment},
+    records::Segment,
 };
 
 /// What happens to runs and deliveries where the stream does not look.
@@ -27,7 +27,8 @@ pub(crate) enum Notice {
     /// A delivery was dropped unacked: hand it out again. It keeps its run alive; dropping the notice instead makes a hole.
     Dropped {
         run: Arc<Run>,
-        redelivery: RawRecord,
+        /// The record's number within its run.
+        redelivery: u32,
         /// The number of the attempt to come; the first redelivery is 2.
         attempt: u32,
         /// How long to wait first, where the user said.

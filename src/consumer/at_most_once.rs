@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,8 +23,9 @@ use crate::{
 ///
 /// No record is ever handed out twice within the group, across crashes and rebalances. What is committed and not yet processed when the
 /// process dies is lost. Commits go ahead of the hand-out in blocks that fit the pace at which records are taken (16 at first; about a
-/// thirtieth of what was taken per commit interval); that is the most a crash or a rebalance loses of a partition, beside what the program
-/// itself holds. An unclean leader election that cuts the log off below what was read loses as much.
+/// thirtieth of what was taken per commit interval); that is the most a crash or a rebalance loses, beside what the program itself holds. An
+/// unclean leader election that cuts the log off below what was read loses as much. A batch that cannot be read may lie within a block: it
+/// is told of, and after a restart reading goes on behind the block.
 ///
 /// One case is left that Kafka's protocol gives no means against: a commit whose answer was lost is repeated by a new connection, a broker
 /// carries out the first one only after that and later ones, and the process dies before its next commit.
@@ -67,25 +67,22 @@ impl AtMostOnce {
                     self.cursor = None;
                     continue;
                 }
-                match cursor.next_record_below(self.released) {
-                    Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
-                    Some(Err(error)) => {
-                        let run = Arc::clone(cursor.run());
-                        self.cursor = None;
-                        self.feed.corrupt(&run, &error);
-                    }
-                    None if cursor.is_finished() => self.cursor = None,
-                    None => {
-                        // Why a commit is not answered may be told just now.
-                        if let Some(Err(error)) = self.feed.take_urgent() {
-                            return Poll::Ready(Some(Err(error)));
-                        }
-                        let (run, next) = (cursor.run(), cursor.next_offset().unwrap_or(self.released));
-                        match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, run.next())) {
-                            Some(released) => self.released = released,
-                            None => self.cursor = None,
-                        }
-                    }
+                if let Some(record) = cursor.next_record_below(self.released) {
+                    return Poll::Ready(Some(Ok(record)));
+                }
+                let Some(next) = cursor.next_offset() else {
+                    self.finish();
+                    continue;
+                };
+                // Why a commit is not answered may be told just now.
+                if let Some(Err(error)) = self.feed.take_urgent() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                let run = cursor.run();
+                let end = self.feed.end_of_chunk(run);
+                match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, end)) {
+                    Some(released) => self.released = released,
+                    None => self.cursor = None,
                 }
                 continue;
             }
@@ -98,6 +95,14 @@ impl AtMostOnce {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
+        }
+    }
+
+    /// The run is at its end, or at a record that cannot be decoded.
+    fn finish(&mut self) {
+        let Some(mut cursor) = self.cursor.take() else { return };
+        if let Some(error) = cursor.take_error() {
+            self.feed.corrupt(cursor.run(), &error);
         }
     }
 

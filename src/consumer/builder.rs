@@ -8,7 +8,12 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Consumer, Handle, feed::ReadSettings, inbox::Inbox, member::Member};
+use super::{
+    Consumer, Handle,
+    feed::ReadSettings,
+    inbox::{Inbox, InboxSettings},
+    member::Member,
+};
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
@@ -327,7 +332,7 @@ impl ConsumerBuilder {
     pub async fn connect(self) -> Result<Consumer, BuildError> {
         let bootstrap = self.check()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let inbox = Arc::new(Inbox::new(commands, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let inbox = Arc::new(Inbox::new(commands, self.inbox_settings()));
         let reached = inbox.reached();
         let (now, wall_clock) = clocks();
         let core = Core::new(now, self.core_config(bootstrap, now, wall_clock));
@@ -361,7 +366,20 @@ impl ConsumerBuilder {
                 return Err(BuildError::TimedOut { after: self.connect_timeout, bootstrap: self.bootstrap.join(", ") });
             }
         }
-        Ok(Consumer {
+        Ok(self.consumer(inbox, member))
+    }
+
+    fn inbox_settings(&self) -> InboxSettings {
+        InboxSettings {
+            unacked_records_max: self.unacked_records_max,
+            buffer_bytes_max: self.buffer_bytes_max,
+            read_committed: self.isolation == Isolation::ReadCommitted,
+        }
+    }
+
+    /// The user's side, as it is before a mode is chosen.
+    fn consumer(&self, inbox: Arc<Inbox>, member: Member) -> Consumer {
+        Consumer {
             inbox,
             topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
             offset_reset: self.offset_reset,
@@ -371,7 +389,7 @@ impl ConsumerBuilder {
                 decompressed_bytes_max: self.decompressed_batch_bytes_max,
             },
             member,
-        })
+        }
     }
 
     fn check(&self) -> Result<Vec<BrokerAddr>, BuildError> {
@@ -593,7 +611,7 @@ impl ConsumerBuilder {
     pub(crate) fn undriven(self, now: Instant, seed: u64) -> Undriven {
         let bootstrap = self.check().expect("settings that make sense");
         let (sender, commands) = mpsc::unbounded_channel();
-        let inbox = Arc::new(Inbox::new(sender, self.unacked_records_max, self.isolation == Isolation::ReadCommitted));
+        let inbox = Arc::new(Inbox::new(sender, self.inbox_settings()));
         let mut config = self.core_config(bootstrap, now, SystemTime::UNIX_EPOCH);
         let seeds = [
             &mut config.cluster.seed,
@@ -606,17 +624,7 @@ impl ConsumerBuilder {
             *of = seed ^ machine as u64;
         }
         let handle = Handle::new(Arc::clone(&inbox));
-        let consumer = Consumer {
-            inbox: Arc::clone(&inbox),
-            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
-            offset_reset: self.offset_reset,
-            settings: ReadSettings {
-                read_committed: self.isolation == Isolation::ReadCommitted,
-                verify_crc: self.verify_crc,
-                decompressed_bytes_max: self.decompressed_batch_bytes_max,
-            },
-            member: Member::new(Arc::clone(&inbox), handle.clone()),
-        };
+        let consumer = self.consumer(Arc::clone(&inbox), Member::new(Arc::clone(&inbox), handle.clone()));
         let on_event = Box::new(move |event| inbox.handle(event));
         Undriven { core: Core::new(now, config), consumer, handle, commands, on_event }
     }

@@ -1,9 +1,6 @@
 //! Record by record out of a feed: what the stream over all partitions and the stream of one have in common.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use super::{
     delivery::Delivery,
@@ -41,8 +38,8 @@ impl Deliveries {
                 && !self.feed.inbox().is_urgent()
             {
                 match cursor.next() {
-                    Some(Ok(delivery)) => return Poll::Ready(Some(Ok(delivery))),
-                    end => self.finish(end.and_then(Result::err)),
+                    Some(delivery) => return Poll::Ready(Some(Ok(delivery))),
+                    None => self.finish(),
                 }
             }
             match ready!(self.poll_more(cx)) {
@@ -63,8 +60,8 @@ impl Deliveries {
         // What is urgent was for another stream: this one goes on with its run.
         if let Some(cursor) = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced()) {
             match cursor.next() {
-                Some(Ok(delivery)) => return Poll::Ready(Some(Ok(Some(delivery)))),
-                end => self.finish(end.and_then(Result::err)),
+                Some(delivery) => return Poll::Ready(Some(Ok(Some(delivery)))),
+                None => self.finish(),
             }
         }
         self.cursor = None;
@@ -81,12 +78,10 @@ impl Deliveries {
 
     /// The run is at its end, or at a record that cannot be decoded.
     #[cold]
-    fn finish(&mut self, error: Option<crate::records::RecordError>) {
-        let Some(cursor) = self.cursor.take() else { return };
-        if let Some(error) = error {
-            let run = Arc::clone(cursor.run());
-            drop(cursor);
-            self.feed.corrupt(&run, &error);
+    fn finish(&mut self) {
+        let Some(mut cursor) = self.cursor.take() else { return };
+        if let Some(error) = cursor.take_error() {
+            self.feed.corrupt(cursor.run(), &error);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{LeaderEpoch, Offset, TopicPartition},
     record::{OwnedHeader, OwnedRecord},
-    records::{Cursor, Headers, RawRecord},
+    records::{Headers, RawRecord, Reader},
 };
 
 /// The number of no record: what carries it has nothing more to tell when it is dropped.
@@ -29,17 +29,32 @@ const DISARMED: u32 = u32::MAX;
 /// [`to_owned_record`](Self::to_owned_record) returns.
 #[must_use = "a delivery that is dropped without `ack` is delivered again"]
 pub struct Delivery {
-    run: Arc<Run>,
     raw: RawRecord,
+    claim: Claim,
 }
 
-const _: () = assert!(size_of::<Delivery>() == 40);
+/// What a delivery owes: its ack, or else to come again.
+///
+/// Apart from the delivery, because what is dropped by code of its own must stand in memory as a whole. So it is as little as can be, and
+/// the rest of a delivery that lives for a moment only never leaves the registers.
+struct Claim {
+    run: Arc<Run>,
+    /// The record's number; `DISARMED` when nothing is owed any more.
+    idx: u32,
+}
+
+const _: () = assert!(size_of::<Delivery>() == 48);
 const _: () = assert!(size_of::<Record>() == 40);
 
 impl Delivery {
     #[inline]
     pub(super) fn new(run: Arc<Run>, raw: RawRecord) -> Self {
-        Self { run, raw }
+        Self { claim: Claim { run, idx: raw.idx }, raw }
+    }
+
+    #[inline]
+    fn run(&self) -> &Run {
+        &self.claim.run
     }
 
     /// States that the work on this record is done: it may be committed once every record before it is acked too.
@@ -48,36 +63,40 @@ impl Delivery {
     /// again.
     #[inline]
     pub fn ack(self) {
-        self.run.ack(self.raw.idx);
+        let Self { mut claim, .. } = self;
+        claim.run.ack(claim.idx);
+        claim.idx = DISARMED;
     }
 
     /// Gives the record back, to be delivered again no sooner than after `delay`.
     ///
     /// Until it is acked, nothing at or after it in its partition is committed. The records after it are delivered all the same.
-    pub fn retry_after(mut self, delay: Duration) {
-        self.give_back(Some(delay));
+    pub fn retry_after(self, delay: Duration) {
+        let Self { mut claim, .. } = self;
+        claim.give_back(Some(delay));
     }
 
     /// Returns which attempt at this record this is: 1 is the first.
     ///
     /// Counts within one assignment of the partition: a member that gets the partition later begins at 1 again.
     pub fn attempt(&self) -> u32 {
-        self.run.attempt(self.raw.idx)
+        self.claim.run.attempt(self.raw.idx)
     }
+}
 
+impl Claim {
     #[cold]
     fn give_back(&mut self, after: Option<Duration>) {
-        let redelivery = self.raw;
-        self.raw.idx = DISARMED;
-        let attempt = self.run.note_given_back(redelivery.idx);
+        let redelivery = std::mem::replace(&mut self.idx, DISARMED);
+        let attempt = self.run.note_given_back(redelivery);
         self.run.assigned().give_back(Notice::Dropped { run: Arc::clone(&self.run), redelivery, attempt, after });
     }
 }
 
-impl Drop for Delivery {
+impl Drop for Claim {
     #[inline]
     fn drop(&mut self) {
-        if !self.run.is_acked(self.raw.idx) {
+        if self.idx != DISARMED {
             self.give_back(None);
         }
     }
@@ -88,14 +107,19 @@ impl Drop for Delivery {
 /// There is nothing to ack. It keeps the whole answer that it was fetched in alive, which may be megabytes: to hold records for long, hold
 /// what [`to_owned_record`](Self::to_owned_record) returns.
 pub struct Record {
-    run: Arc<Run>,
     raw: RawRecord,
+    run: Arc<Run>,
 }
 
 impl Record {
     #[inline]
     pub(super) fn new(run: Arc<Run>, raw: RawRecord) -> Self {
-        Self { run, raw }
+        Self { raw, run }
+    }
+
+    #[inline]
+    fn run(&self) -> &Run {
+        &self.run
     }
 }
 
@@ -166,7 +190,7 @@ impl Batch {
 
     /// Iterates over the records in the order of their offsets.
     pub fn iter(&self) -> BatchIter<'_> {
-        BatchIter { run: &self.run, cursor: self.raw.start, end: self.raw.end }
+        BatchIter { run: &self.run, reader: Reader::new(self.raw.start, self.raw.end), left: self.len() }
     }
 
     /// Returns which attempt at this batch this is: 1 is the first.
@@ -225,8 +249,8 @@ impl<'a> IntoIterator for &'a Batch {
 #[derive(Clone)]
 pub struct BatchIter<'a> {
     run: &'a Run,
-    cursor: Cursor,
-    end: u32,
+    reader: Reader,
+    left: usize,
 }
 
 impl<'a> Iterator for BatchIter<'a> {
@@ -234,17 +258,20 @@ impl<'a> Iterator for BatchIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<BatchRecord<'a>> {
-        if self.cursor.idx() >= self.end {
-            return None;
-        }
         // Every record up to the end was decoded once, when the batch was made.
-        let raw = self.cursor.next(self.run.segment()).ok()??;
+        let raw = self.reader.next(self.run.segment())?;
+        self.left -= 1;
         Some(BatchRecord { run: self.run, raw })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.end.saturating_sub(self.cursor.idx()) as usize;
-        (left, Some(left))
+        (self.left, Some(self.left))
+    }
+
+    #[inline]
+    fn fold<A, F: FnMut(A, BatchRecord<'a>) -> A>(self, init: A, mut fold: F) -> A {
+        let run = self.run;
+        self.reader.fold(run.segment(), init, |folded, raw| fold(folded, BatchRecord { run, raw }))
     }
 }
 
@@ -264,23 +291,30 @@ pub struct BatchRecord<'a> {
     raw: RawRecord,
 }
 
+impl<'a> BatchRecord<'a> {
+    #[inline]
+    fn run(&self) -> &'a Run {
+        self.run
+    }
+}
+
 /// What a record says of itself is the same however it was delivered; `$life` is how long what it lends may be kept.
 macro_rules! accessors {
     (impl<$($generic:lifetime)?> $type:ty, $name:literal, $life:lifetime) => {
         impl<$($generic)?> $type {
             /// Returns the topic's name.
             pub fn topic(&self) -> &$life str {
-                self.run.topic_partition().topic()
+                self.run().topic_partition().topic()
             }
 
             /// Returns the partition's number, counted from 0.
             pub fn partition(&self) -> i32 {
-                self.run.topic_partition().partition()
+                self.run().topic_partition().partition()
             }
 
             /// Returns topic and partition together: a key for maps, cheap to clone.
             pub fn topic_partition(&self) -> &$life TopicPartition {
-                self.run.topic_partition()
+                self.run().topic_partition()
             }
 
             /// Returns the record's offset in its partition. Offsets ascend; compaction and transactions leave gaps.
@@ -293,36 +327,36 @@ macro_rules! accessors {
             ///
             /// It is when the producer made the record, or when the broker appended it, as the topic's `message.timestamp.type` says.
             pub fn timestamp(&self) -> i64 {
-                self.run.segment().timestamp(&self.raw)
+                self.run().segment().timestamp(&self.raw)
             }
 
             /// Returns the key; `None` is null, which is not the same as empty.
             #[inline]
             pub fn key(&self) -> Option<&$life [u8]> {
-                self.run.segment().key(&self.raw)
+                self.run().segment().key(&self.raw)
             }
 
             /// Returns the value; `None` is null: in a compacted topic, a deletion of the key.
             #[inline]
             pub fn value(&self) -> Option<&$life [u8]> {
-                self.run.segment().value(&self.raw)
+                self.run().segment().value(&self.raw)
             }
 
             /// Returns the headers in the producer's order; a key may come more than once.
             pub fn headers(&self) -> Headers<$life> {
-                self.run.segment().headers(&self.raw)
+                self.run().segment().headers(&self.raw)
             }
 
             /// Returns the epoch of the leader that appended the record; `None` where the broker did not say.
             pub fn leader_epoch(&self) -> Option<i32> {
-                self.run.segment().head_of(self.raw.idx).leader_epoch.map(|LeaderEpoch(epoch)| epoch)
+                self.run().segment().head_of(self.raw.idx).leader_epoch.map(|LeaderEpoch(epoch)| epoch)
             }
 
             /// Copies the record out of the answer that it came in.
             ///
             /// Kept records keep the whole answer in memory, up to some megabytes for a single one: to hold records for long, hold copies.
             pub fn to_owned_record(&self) -> OwnedRecord {
-                to_owned_record(&self.run, &self.raw)
+                to_owned_record(self.run(), &self.raw)
             }
         }
 

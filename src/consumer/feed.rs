@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::ConsumeError,
+    model::Position,
     proto::PartitionHandle,
     records::{ChunkReader, Codecs, RecordError},
 };
@@ -98,6 +99,12 @@ impl Feed {
         }
     }
 
+    /// Where the chunk ends that a run came from; the run's own end, if it was the chunk's last.
+    pub(crate) fn end_of_chunk(&self, run: &Run) -> Position {
+        let open = self.open.as_ref().filter(|(assigned, _)| std::ptr::eq(&**assigned, &**run.assigned()));
+        open.map_or(run.next(), |(_, reader)| reader.chunk().end())
+    }
+
     /// Takes what must not wait for the end of the current run: an error, a record to deliver again.
     pub(crate) fn take_urgent(&mut self) -> Option<Result<Redelivery, ConsumeError>> {
         if self.inbox.is_urgent() { self.inbox.take_urgent(self.only.as_ref()) } else { None }
@@ -113,14 +120,8 @@ impl Feed {
     pub(crate) fn whole_batch(&mut self, run: Arc<Run>) -> Option<Batch> {
         let mut cursor = RunCursor::new(run);
         let batch = cursor.next_batch();
-        let (batch, error) = match batch {
-            Some(Ok(batch)) => (Some(batch), cursor.next_batch().and_then(Result::err)),
-            Some(Err(error)) => (None, Some(error)),
-            None => (None, None),
-        };
-        if let Some(error) = error {
-            let run = Arc::clone(cursor.run());
-            self.corrupt(&run, &error);
+        if let Some(error) = cursor.take_error() {
+            self.corrupt(cursor.run(), &error);
         }
         batch
     }

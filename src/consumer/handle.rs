@@ -272,6 +272,7 @@ mod tests {
             Delivery,
             acks::tests::{position, take_all},
             feed::{Feed, Next, ReadSettings},
+            inbox::InboxSettings,
             run::RunCursor,
         },
         proto::{
@@ -298,7 +299,10 @@ mod tests {
     #[test]
     fn stats_follow_a_chunk_from_the_broker_to_the_ack() {
         let (commands, _core) = mpsc::unbounded_channel();
-        let inbox = Arc::new(Inbox::new(commands, 1000, true));
+        let inbox = Arc::new(Inbox::new(
+            commands,
+            InboxSettings { unacked_records_max: 1000, buffer_bytes_max: 1 << 20, read_committed: true },
+        ));
         let handle = Handle::new(Arc::clone(&inbox));
         assert_eq!(handle.stats(), Stats::default());
 

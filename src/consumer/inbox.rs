@@ -21,11 +21,12 @@ use super::{
     lane::{Claim, Lane},
     partitions::PartitionEnd,
     redelivery::{DroppedRecords, Redelivery},
-    release::ReleaseWindow,
+    release::{ReleasePace, ReleaseWindow},
+    taken::{Taken, thrown_away},
     told::{commit_error, consume_error},
 };
 use crate::{
-    error::{CommitError, ConsumeError, ConsumeErrorKind},
+    error::{CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
     model::{Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, ProblemKind,
@@ -49,8 +50,15 @@ pub(crate) struct Inbox {
     /// Something more urgent than the records of the current run is there: looked at before every record.
     urgent: AtomicBool,
     pub(crate) listeners: Listeners,
-    unacked_records_max: usize,
-    read_committed: bool,
+    settings: InboxSettings,
+}
+
+/// What of the user's settings concerns the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InboxSettings {
+    pub(crate) unacked_records_max: usize,
+    pub(crate) buffer_bytes_max: usize,
+    pub(crate) read_committed: bool,
 }
 
 struct State {
@@ -77,12 +85,18 @@ struct State {
     closed: Option<Unfinished>,
     /// Too many records are unacknowledged: nothing more is taken until some are.
     blocked: bool,
+    /// No more records than this can be unacknowledged, as counted last and added to since.
+    unacked_max: usize,
     stalled: bool,
+    /// At most once: how many records may be committed ahead.
+    pace: ReleasePace,
+    /// Chunks that the core is still to be told of.
+    untold: Taken,
     taken: u64,
 }
 
 impl Inbox {
-    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, unacked_records_max: usize, read_committed: bool) -> Self {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, settings: InboxSettings) -> Self {
         Self {
             state: Mutex::new(State {
                 mode: Mode::AtLeastOnce,
@@ -101,15 +115,17 @@ impl Inbox {
                 ended: false,
                 closed: None,
                 blocked: false,
+                unacked_max: 0,
                 stalled: false,
+                pace: ReleasePace::new(),
+                untold: Taken::new(settings.buffer_bytes_max),
                 taken: 0,
             }),
             dropped: Arc::default(),
             commands,
             urgent: AtomicBool::new(false),
             listeners: Listeners::default(),
-            unacked_records_max,
-            read_committed,
+            settings,
         }
     }
 
@@ -122,6 +138,18 @@ impl Inbox {
     pub(crate) fn command(&self, command: Command) {
         // The driver is gone only after the last event, which every waiter has seen.
         let _ = self.commands.send(command);
+    }
+
+    fn tell(&self, command: Option<Command>) {
+        if let Some(command) = command {
+            self.command(command);
+        }
+    }
+
+    fn release(&self, positions: Vec<(PartitionHandle, Position)>) {
+        if !positions.is_empty() {
+            self.command(Command::Release { positions });
+        }
     }
 
     /// Says whether something more urgent than the current run waits: a redelivery, a problem.
@@ -187,7 +215,6 @@ impl Inbox {
                 state.lanes.insert(handle.partition, lane);
             }
             Event::Chunk { handle, chunk, watermarks } => {
-                let bytes = chunk.data.len();
                 let expected = |lane: &&mut Lane| {
                     lane.is(&handle) && !lane.assigned.is_fenced() && lane.resume_at.is_none_or(|at| at == chunk.from)
                 };
@@ -204,7 +231,7 @@ impl Inbox {
                             wakers.add(state.waiting.take());
                         }
                     }
-                    None => self.command(Command::Taken { handle, bytes }),
+                    None => self.tell(thrown_away(&handle, std::iter::once(chunk))),
                 }
             }
             Event::Watermarks { handle, watermarks } => {
@@ -248,18 +275,16 @@ impl Inbox {
             }
             Event::ReadProgress => {
                 let progress = self.progress(state);
-                if state.blocked && self.unacked(state).0 < self.unacked_records_max {
+                if state.blocked && self.unacked(state).0 < self.settings.unacked_records_max {
                     state.blocked = false;
                     wakers.add(state.waiting.take());
                     wakers.0.extend(state.lanes.values_mut().filter_map(|lane| lane.waiting.take()));
                 }
-                for lane in state.lanes.values_mut() {
-                    lane.release.tick();
-                    // A commit that was given up is asked for again: nothing else would.
-                    if let Some(position) = lane.release.unanswered().filter(|_| !lane.revoking) {
-                        self.command(Command::Release { handle: lane.assigned.handle().clone(), position });
-                    }
-                }
+                state.pace.tick();
+                // A commit that was given up is asked for again: nothing else would.
+                let unanswered = state.lanes.values().filter(|lane| !lane.revoking);
+                let unanswered = unanswered.filter_map(|lane| Some((lane.assigned.handle().clone(), lane.release.unanswered()?)));
+                self.release(unanswered.collect());
                 self.command(Command::Progress(progress));
             }
             Event::Committed { handle, position } => {
@@ -301,19 +326,19 @@ impl Inbox {
                 let mut error = consume_error(problem);
                 match state.reached.take() {
                     // Another of the addresses may still lead somewhere.
-                    Some(reached) if error.kind == ConsumeErrorKind::Incompatible && !error.fatal => {
+                    Some(reached) if error.kind() == ConsumeErrorKind::Incompatible && !error.is_fatal() => {
                         state.incompatible = true;
                         state.reached = Some(reached);
                     }
                     Some(reached) => {
                         if state.incompatible {
-                            error.kind = ConsumeErrorKind::Incompatible;
+                            error.0.kind = ConsumeErrorKind::Incompatible;
                         }
                         let _ = reached.send(Err(error.clone()));
                     }
                     None => state.push_problem(error.clone()),
                 }
-                if error.fatal {
+                if error.is_fatal() {
                     self.end(state, wakers);
                 }
                 wakers.add(state.waiting.take());
@@ -336,7 +361,7 @@ impl Inbox {
             let command = match notice {
                 Notice::Dropped { run, redelivery, attempt, after } => {
                     let handle = run.assigned().handle().clone();
-                    let token = dropped.put(Redelivery::Record { run, record: redelivery });
+                    let token = dropped.put(Redelivery::Record { run, idx: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
                 Notice::DroppedBatch { run, redelivery, attempt, after } => {
@@ -370,10 +395,8 @@ impl Inbox {
 
     /// Throws away what was not taken; its bytes are free again.
     fn purge(&self, lane: &mut Lane, garbage: &mut Vec<Redelivery>, redeliveries: &mut VecDeque<(PartitionHandle, Redelivery)>) {
-        for chunk in lane.chunks.drain(..) {
-            self.command(Command::Taken { handle: lane.assigned.handle().clone(), bytes: chunk.data.len() });
-        }
         let handle = lane.assigned.handle();
+        self.tell(thrown_away(handle, lane.chunks.drain(..)));
         let (gone, kept): (VecDeque<_>, _) = redeliveries.drain(..).partition(|(of, _)| of == handle);
         *redeliveries = kept;
         garbage.extend(gone.into_iter().map(|(_, redelivery)| redelivery));
@@ -457,7 +480,7 @@ impl Inbox {
             if state.closed.is_some() {
                 return;
             }
-            let error = ConsumeError {
+            let error = ConsumeError::new(ConsumeErrorParts {
                 kind: ConsumeErrorKind::Internal,
                 partition: None,
                 message:
@@ -465,7 +488,7 @@ impl Inbox {
                           bug (then please report it, with the panic's message)"
                         .into(),
                 fatal: true,
-            };
+            });
             match state.reached.take() {
                 Some(reached) => drop(reached.send(Err(error))),
                 None => state.push_problem(error),
@@ -499,13 +522,18 @@ impl Inbox {
         };
         if let Some((assigned, chunk)) = taken {
             state.taken += 1;
-            self.command(Command::Taken { handle: assigned.handle().clone(), bytes: chunk.data.len() });
+            state.unacked_max = state.unacked_max.saturating_add(chunk.records());
+            state.untold.add(assigned.handle(), &chunk);
+            if only.is_some() || state.turns.is_empty() || state.untold.is_much() {
+                self.tell(state.untold.tell());
+            }
             return Poll::Ready(Some((assigned, chunk)));
         }
         if only.is_none() && !state.problems.is_empty() {
             // Too many unacked, found just now.
             cx.waker().wake_by_ref();
         }
+        self.tell(state.untold.tell());
         match only.and_then(|handle| state.lanes.get_mut(&handle.partition)) {
             Some(lane) => store(&mut lane.waiting, cx),
             None => store(&mut state.waiting, cx),
@@ -575,8 +603,20 @@ impl Inbox {
         if lane.release.released() > next {
             return Poll::Ready(Some(lane.release.released()));
         }
-        if let Some(position) = lane.release.demand(next, end) {
-            self.command(Command::Release { handle: handle.clone(), position });
+        if lane.release.unanswered().is_none() {
+            let block = state.pace.next_block();
+            let mut left = block;
+            let mut positions = Vec::new();
+            positions.extend(lane.release.demand(next, end, &mut left).map(|position| (handle.clone(), position)));
+            // Whose turn is next need not wait then.
+            for partition in &state.turns {
+                if left == 0 {
+                    break;
+                }
+                positions.extend(state.lanes.get_mut(partition).and_then(|lane| lane.demand_ahead(&mut left)));
+            }
+            state.pace.used(block - left);
+            self.release(positions);
         }
         store(&mut state.waiting, cx);
         Poll::Pending
@@ -587,9 +627,7 @@ impl Inbox {
         let mut state = self.lock();
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(&handle.partition).filter(|lane| lane.is(handle)) else { return };
-        for chunk in lane.chunks.drain(..) {
-            self.command(Command::Taken { handle: handle.clone(), bytes: chunk.data.len() });
-        }
+        self.tell(thrown_away(handle, lane.chunks.drain(..)));
         state.turns.retain(|turn| *turn != handle.partition);
         let (offset, next_offset) = (error.offset, error.next_offset);
         lane.resume_at = Some(offset);
@@ -601,23 +639,28 @@ impl Inbox {
         if state.blocked || state.mode != Mode::AtLeastOnce {
             return;
         }
+        // Counting looks at every partition: not for each chunk.
+        if state.unacked_max < self.settings.unacked_records_max {
+            return;
+        }
         let (count, oldest) = self.unacked(state);
-        let Some((partition, offset)) = oldest.filter(|_| count >= self.unacked_records_max) else { return };
+        state.unacked_max = count;
+        let Some((partition, offset)) = oldest.filter(|_| count >= self.settings.unacked_records_max) else { return };
         state.blocked = true;
         // Where each partition has a stream of its own, the one over all of them tells.
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
-        state.push_problem(ConsumeError {
+        state.push_problem(ConsumeError::new(ConsumeErrorParts {
             kind: ConsumeErrorKind::TooManyUnacked,
             message: format!(
                 "{count} records are unacknowledged (unacked_records_max = {}); the oldest is offset {offset} of {partition}: no more are \
                  handed out until some are acknowledged or dropped",
-                self.unacked_records_max
+                self.settings.unacked_records_max
             ),
             partition: Some(partition),
             fatal: false,
-        });
+        }));
         self.refresh_urgent(state);
     }
 
@@ -682,7 +725,9 @@ impl Inbox {
                         partition: partition.clone(),
                         position: lane.position.map_or(0, |offset| offset.0),
                         committed: lane.committed.map(|position| position.offset.0),
-                        end: lane.watermarks.map(|marks| if self.read_committed { marks.last_stable.0 } else { marks.high.0 }),
+                        end: lane
+                            .watermarks
+                            .map(|marks| if self.settings.read_committed { marks.last_stable.0 } else { marks.high.0 }),
                         unacked,
                         oldest_unacked: oldest_unacked.map(|offset| offset.0),
                         paused: lane.paused,

@@ -46,6 +46,17 @@ impl Lane {
         Some((Arc::clone(&self.assigned), chunk))
     }
 
+    /// At most once: what to commit so that records which are still to be taken can be handed out without waiting.
+    pub(super) fn demand_ahead(&mut self, left: &mut i64) -> Option<(PartitionHandle, Position)> {
+        if self.paused || self.revoking || self.assigned.is_fenced() {
+            return None;
+        }
+        let chunk = self.chunks.front()?;
+        let next = self.release.released().max(chunk.from);
+        let position = self.release.demand(next, chunk.end(), left)?;
+        Some((self.assigned.handle().clone(), position))
+    }
+
     pub(super) fn finished(&self, mode: Mode) -> Position {
         if planted!(CommitFetchPosition)
             && let Some(newest) = self.chunks.back()

@@ -19,6 +19,7 @@ mod partitions;
 mod redelivery;
 mod release;
 pub(crate) mod run;
+mod taken;
 mod told;
 
 pub use at_least_once::{AtLeastOnce, Batches};

@@ -9,18 +9,25 @@ use super::{
     delivery::Delivery,
     run::{RawBatch, Run},
 };
-use crate::{proto::PartitionHandle, records::RawRecord};
+use crate::proto::PartitionHandle;
 
 /// A record, or a batch, that was dropped without an ack and is to be handed out again.
 pub(crate) enum Redelivery {
-    Record { run: Arc<Run>, record: RawRecord },
-    Batch { run: Arc<Run>, batch: RawBatch },
+    /// By its number within its run.
+    Record {
+        run: Arc<Run>,
+        idx: u32,
+    },
+    Batch {
+        run: Arc<Run>,
+        batch: RawBatch,
+    },
 }
 
 impl Redelivery {
     pub(crate) fn into_delivery(self) -> Option<Delivery> {
         match self {
-            Self::Record { run, record } if !run.assigned().is_fenced() => Some(run.redeliver(record)),
+            Self::Record { run, idx } if !run.assigned().is_fenced() => Some(run.redeliver(idx)),
             Self::Record { .. } => None,
             Self::Batch { .. } => None,
         }

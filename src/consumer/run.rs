@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::{Offset, Position, TopicPartition},
-    records::{Cursor, RawRecord, RecordError, Segment},
+    records::{Cursor, Reader, RecordError, Segment},
 };
 
 const WORD: u32 = u64::BITS;
@@ -101,8 +101,9 @@ impl Run {
     }
 
     /// Makes a delivery of a record that was given back.
-    pub(crate) fn redeliver(self: &Arc<Self>, record: RawRecord) -> Delivery {
+    pub(crate) fn redeliver(self: &Arc<Self>, idx: u32) -> Delivery {
         self.retries.fetch_add(1, Release);
+        let record = self.segment.record(idx).expect("a record that was delivered before");
         Delivery::new(Arc::clone(self), record)
     }
 
@@ -134,13 +135,6 @@ impl Run {
         for word in from / WORD..to.div_ceil(WORD) {
             self.acked[word as usize].fetch_or(bits_below(to, word) & !bits_below(from, word), Release);
         }
-    }
-
-    /// Whether a record is acked; also of one that there is not.
-    #[inline]
-    pub(super) fn is_acked(&self, idx: u32) -> bool {
-        self.acked.get((idx / WORD) as usize).is_none_or(|word| word.load(Relaxed) & 1 << (idx % WORD) != 0)
-            || self.all.load(Relaxed)
     }
 
     /// Which attempt at a record this is: 1 is the first.
@@ -236,93 +230,70 @@ fn bits_below(idx: u32, word: u32) -> u64 {
 }
 
 /// Hands out a run's records in order.
+///
+/// Where nothing more comes, [`take_error`](Self::take_error) tells whether that is the end. Errors come apart from the records because of
+/// what they cost: a result that may hold either is copied in pieces, for each record.
 #[derive(Debug)]
 pub(crate) struct RunCursor {
     run: Arc<Run>,
-    cursor: Cursor,
-    /// Found while a batch was made of what is before it.
-    error: Option<RecordError>,
-    finished: bool,
+    reader: Reader,
 }
 
 impl RunCursor {
     /// Begins at the first record that is not to be skipped.
     pub(crate) fn new(run: Arc<Run>) -> Self {
-        Self { cursor: run.segment.cursor(), run, error: None, finished: false }
+        Self { reader: Reader::new(run.segment.cursor(), run.segment.count), run }
     }
 
     pub(crate) fn run(&self) -> &Arc<Run> {
         &self.run
     }
 
-    /// Whether everything was handed out: a call has returned `None` for that reason, or an error.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether everything was handed out, or what comes next cannot be decoded.
+    #[cfg(test)]
+    pub(crate) fn is_finished(&mut self) -> bool {
+        self.next_offset().is_none()
     }
 
     /// The next record's offset, without handing it out; `None` at the end, or where it cannot be decoded.
-    pub(crate) fn next_offset(&self) -> Option<Offset> {
-        let mut ahead = self.cursor;
-        ahead.next(&self.run.segment).ok().flatten().map(|record| record.offset)
+    pub(crate) fn next_offset(&mut self) -> Option<Offset> {
+        self.reader.peek(&self.run.segment).map(|record| record.offset)
     }
 
-    /// Hands out the next record. After an error nothing more comes.
+    /// Why nothing more comes: `None` means the end. An error is told once.
+    pub(crate) fn take_error(&mut self) -> Option<RecordError> {
+        self.reader.take_error()
+    }
+
+    /// Hands out the next record.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Result<Delivery, RecordError>> {
-        match self.cursor.next(&self.run.segment) {
-            Ok(Some(record)) => {
-                self.run.handed.store(record.idx + 1, Relaxed);
-                Some(Ok(Delivery::new(Arc::clone(&self.run), record)))
-            }
-            end => self.end(end).map(Err),
-        }
+    pub(crate) fn next(&mut self) -> Option<Delivery> {
+        let record = self.reader.next(&self.run.segment)?;
+        self.run.handed.store(record.idx + 1, Relaxed);
+        Some(Delivery::new(Arc::clone(&self.run), record))
     }
 
     /// Hands out the next record, if its offset is below `limit`; it counts as acked from then on.
     ///
-    /// `None` also when the next record waits for a higher limit: [`is_finished`](Self::is_finished) tells which.
+    /// `None` also when the next record waits for a higher limit: [`next_offset`](Self::next_offset) tells which.
     #[inline]
-    pub(crate) fn next_record_below(&mut self, limit: Offset) -> Option<Result<Record, RecordError>> {
-        let mut ahead = self.cursor;
-        match ahead.next(&self.run.segment) {
-            Ok(Some(record)) if record.offset >= limit => None,
-            Ok(Some(record)) => {
-                self.cursor = ahead;
-                self.run.handed.store(record.idx + 1, Relaxed);
-                self.run.ack(record.idx);
-                Some(Ok(Record::new(Arc::clone(&self.run), record)))
-            }
-            end => {
-                self.cursor = ahead;
-                self.end(end).map(Err)
-            }
-        }
+    pub(crate) fn next_record_below(&mut self, limit: Offset) -> Option<Record> {
+        let record = self.reader.next_if(&self.run.segment, |record| record.offset < limit)?;
+        self.run.handed.store(record.idx + 1, Relaxed);
+        self.run.ack(record.idx);
+        Some(Record::new(Arc::clone(&self.run), record))
     }
 
     /// Hands out all that is left as one batch.
     ///
-    /// Every record is decoded here once, so that a batch holds only what can be read: a malformed record ends the batch before it, and
-    /// comes as the error of the next call. Were it left to the iteration, a user who does not iterate to the end would ack it unseen.
-    pub(crate) fn next_batch(&mut self) -> Option<Result<Batch, RecordError>> {
-        let start = self.cursor;
-        let mut end = start.idx();
-        let stop = loop {
-            match self.cursor.next(&self.run.segment) {
-                Ok(Some(record)) => end = record.idx + 1,
-                stop => break stop,
-            }
-        };
+    /// Every record is decoded here once, so that a batch holds only what can be read: a malformed record ends the batch before it. Were
+    /// it left to the iteration, a user who does not iterate to the end would ack it unseen.
+    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
+        let (start, end) = self.reader.skip_all(&self.run.segment);
         if end == start.idx() {
-            return self.end(stop).map(Err);
+            return None;
         }
-        self.error = stop.err();
         self.run.handed.store(end, Relaxed);
-        Some(Ok(Batch::new(Arc::clone(&self.run), RawBatch { start, end })))
-    }
-
-    #[cold]
-    fn end(&mut self, end: Result<Option<RawRecord>, RecordError>) -> Option<RecordError> {
-        self.finished = true;
-        end.err().or_else(|| self.error.take())
+        Some(Batch::new(Arc::clone(&self.run), RawBatch { start, end }))
     }
 }

@@ -1,7 +1,7 @@
 //! What the core says, as a user's errors.
 
 use crate::{
-    error::{CommitError, ConsumeError, ConsumeErrorKind},
+    error::{CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
     model::TopicPartition,
     proto::{Problem, ProblemKind, offsets::CommitFailure},
 };
@@ -32,5 +32,5 @@ pub(super) fn consume_error(problem: Problem) -> ConsumeError {
         ProblemKind::ProcessingStalled => ConsumeErrorKind::ProcessingStalled,
         ProblemKind::Protocol => ConsumeErrorKind::Protocol,
     };
-    ConsumeError { kind, partition: problem.partition, message: problem.what, fatal: problem.fatal }
+    ConsumeError::new(ConsumeErrorParts { kind, partition: problem.partition, message: problem.what, fatal: problem.fatal })
 }

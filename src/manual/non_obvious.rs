@@ -13,7 +13,14 @@
 //!   the same again by another connection.
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
 //!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
+//! * **An offset says nothing in another topic of its name**, from the moment it is asked for. A topic may be replaced while its committed
+//!   offset is on its way, or waits for a leader to validate it. (`a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning`)
+//! * **Before Kafka 2.8 topics have no ids.** That one was made anew shows only in its absence: once brokers have said for three seconds that
+//!   there is none, its offsets count no more (`a_topic_that_was_away_is_another_where_topics_have_no_ids`). One that is back sooner, with
+//!   more in it than had been read, looks the same to any client.
 //! * **A marker that is lost leaves its transaction open for ever.** An unclean election can do that; `read_committed` then reads nothing
 //!   beyond, in any client.
 //! * **A log that was cut and has grown again looks whole on brokers before Kafka 2.3.** They do not tell consumers where an epoch ended.
+//! * **A seek to an offset names no epoch.** If the log is cut below it before anything was read from there, and has grown beyond it again,
+//!   nobody can see that: reading goes on at that offset, as was asked for. (`a_seek_holds_where_the_log_is_cut_before_anything_was_read`)
 //! * **A seek crosses commits.** What was finished before it may be stored after it, and the offset then goes back with the next commit.

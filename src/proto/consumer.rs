@@ -27,6 +27,7 @@ use super::{
     earliest,
     fetch::{FetchConfig, FetchEvent, Fetcher},
     group::{Classic, GroupConfig, GroupEvent},
+    identity::Identity,
     message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
 };
@@ -95,6 +96,8 @@ struct Settings {
 /// One partition that is ours.
 struct Owned {
     handle: PartitionHandle,
+    /// The topic that its position is in: since the position was asked for, which may be long before reading starts.
+    topic: Identity,
     started: bool,
     /// A corrupt batch was found at this offset and has been fetched again: the second time the user is told.
     refetched: Option<Offset>,
@@ -377,12 +380,21 @@ impl Consumer {
                 self.group.handle_subscribe(now, topics);
             }
             Command::Progress(progress) => self.handle_progress(now, progress),
-            Command::Taken { handle, bytes } => self.fetcher.handle_taken(now, &handle, bytes),
-            Command::Release { handle, position } => {
-                if self.is_current(&handle) && self.release.is_none() {
-                    self.committer.handle_finished(now, &handle, position);
-                    self.committer.flush(now);
+            Command::Taken { chunks } => {
+                for (handle, bytes) in chunks {
+                    self.fetcher.handle_taken(now, &handle, bytes);
                 }
+            }
+            Command::Release { positions } => {
+                if self.release.is_some() {
+                    return;
+                }
+                for (handle, position) in positions {
+                    if self.is_current(&handle) {
+                        self.committer.handle_finished(now, &handle, position);
+                    }
+                }
+                self.committer.flush(now);
             }
             Command::Dropped { handle, token, attempt, after } => {
                 let wait = after.unwrap_or_else(|| {
@@ -488,7 +500,8 @@ impl Consumer {
         }
         self.assignments += 1;
         let handle = PartitionHandle { partition: partition.clone(), assignment: self.assignments };
-        self.owned.insert(partition.clone(), Owned { handle: handle.clone(), started: false, refetched: None });
+        let topic = Identity::of(self.cluster.view().topics.get(partition.topic()));
+        self.owned.insert(partition.clone(), Owned { handle: handle.clone(), topic, started: false, refetched: None });
         handle
     }
 
@@ -497,6 +510,25 @@ impl Consumer {
         self.positions.remove(handle);
         self.fetcher.remove(handle);
         self.redeliveries.retain(|_, (of, _)| of != handle);
+    }
+
+    /// Starts over where a partition's topic is gone: what was read of it, or was committed, says nothing about another of its name.
+    fn leave_topics_that_are_gone(&mut self, now: Instant) {
+        // What is being released goes anyway.
+        if self.release.is_some() {
+            return;
+        }
+        let topics = &self.cluster.view().topics;
+        let is_gone = |(partition, owned): (&TopicPartition, &mut Owned)| {
+            owned.topic.is_over(topics.get(partition.topic())).then(|| partition.clone())
+        };
+        let gone: Vec<_> = self.owned.iter_mut().filter_map(is_gone).collect();
+        for partition in gone {
+            tracing::info!(target: "ottla", %partition, "the topic was deleted: if there is another of its name, reading starts over");
+            let handle = self.renew(&partition);
+            self.events.push_back(Event::Halted(partition));
+            self.positions.resolve(now, &handle);
+        }
     }
 
     /// Begins reading at `position`.
@@ -706,6 +738,7 @@ impl Consumer {
     fn handle_cluster_event(&mut self, now: Instant, event: ClusterEvent) {
         match event {
             ClusterEvent::MetadataChanged => {
+                self.leave_topics_that_are_gone(now);
                 let view = self.cluster.view();
                 self.group.handle_metadata(now, view);
                 self.fetcher.handle_view(now, view);
@@ -828,6 +861,11 @@ impl Consumer {
             }
             FetchEvent::OutOfRange { .. } | FetchEvent::Validate { .. } | FetchEvent::Truncated { .. }
                 if self.release.is_some() => {}
+            // Its topic went in the same moment: the position that is being found for the next one is not to be replaced.
+            FetchEvent::OutOfRange { handle, .. }
+            | FetchEvent::Validate { handle, .. }
+            | FetchEvent::Truncated { handle, .. }
+                if !self.is_current(&handle) => {}
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }
@@ -837,14 +875,6 @@ impl Consumer {
                 self.positions.validate(now, &handle, position);
             }
             FetchEvent::Truncated { handle, position, diverging } => self.positions.truncated(now, &handle, position, diverging),
-            FetchEvent::Recreated { partition } => {
-                if self.release.is_none() && self.owned.contains_key(&partition) {
-                    tracing::info!(target: "ottla", %partition, "the topic was deleted and made anew: reading starts over");
-                    let handle = self.renew(&partition);
-                    self.events.push_back(Event::Halted(partition));
-                    self.positions.resolve(now, &handle);
-                }
-            }
             FetchEvent::Suspect { handle, suspect } => self.committer.hold(now, &handle, suspect),
             FetchEvent::RefreshMetadata { why } => {
                 tracing::debug!(target: "ottla", why, "metadata is refreshed");

@@ -48,15 +48,13 @@ pub(crate) enum Command {
     },
     /// How far processing has got: the answer to `Event::ReadProgress`, and news while partitions are being revoked.
     Progress(Progress),
-    /// The user's side took a chunk out of the buffer, or threw it away: its bytes are free.
+    /// The user's side took these chunks out of the buffer, or threw them away: their bytes are free.
     Taken {
-        handle: PartitionHandle,
-        bytes: usize,
+        chunks: Vec<(PartitionHandle, usize)>,
     },
-    /// At most once: commit `position` now; `Event::Committed` says when that is done.
+    /// At most once: commit these now; `Event::Committed` says when that is done.
     Release {
-        handle: PartitionHandle,
-        position: Position,
+        positions: Vec<(PartitionHandle, Position)>,
     },
     /// A record was dropped without an ack: say `Event::Redeliver` with this token after a back-off.
     Dropped {

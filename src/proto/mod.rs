@@ -15,6 +15,7 @@ pub(crate) mod cluster;
 pub(crate) mod consumer;
 pub(crate) mod fetch;
 pub(crate) mod group;
+mod identity;
 pub(crate) mod message;
 pub(crate) mod offsets;
 

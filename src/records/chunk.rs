@@ -33,6 +33,18 @@ pub(crate) struct Chunk {
     pub(crate) next_offset: Offset,
 }
 
+impl Chunk {
+    /// Where to go on after it.
+    pub(crate) fn end(&self) -> Position {
+        Position { offset: self.next_offset, leader_epoch: self.heads.last().and_then(|head| head.leader_epoch) }
+    }
+
+    /// How many records it has at most, as its batches' headers say.
+    pub(crate) fn records(&self) -> usize {
+        self.heads.iter().map(|head| head.count as usize).sum()
+    }
+}
+
 /// A batch or a record that cannot be read. The partition stops at `offset`; nothing after it has been handed out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at offset {}", offset.0)]
@@ -82,6 +94,10 @@ impl ChunkReader {
     pub(crate) fn new(mut chunk: Chunk, read_committed: bool, verify_crc: bool) -> Self {
         let transactions = read_committed.then(|| Aborted::new(std::mem::take(&mut chunk.aborted)));
         Self { chunk, verify_crc, number: 0, verdict: None, transactions }
+    }
+
+    pub(crate) fn chunk(&self) -> &Chunk {
+        &self.chunk
     }
 
     /// The next segment; `None` at the chunk's end.

@@ -265,8 +265,8 @@ impl World {
     fn command(&mut self, client: usize, command: Command) {
         let at = self.now - self.start;
         match &command {
-            Command::Taken { bytes, .. } => {
-                let bytes = *bytes;
+            Command::Taken { chunks } => {
+                let bytes = chunks.iter().map(|(_, bytes)| bytes).sum();
                 self.judge_of(client).released_bytes(client, bytes);
             }
             Command::Seek { partition, to } => {
@@ -307,9 +307,10 @@ impl World {
             Event::Started { handle, position, committed } => {
                 *one.eras.entry(handle.partition.clone()).or_default() += 1;
                 let committed = committed.as_ref().map(|committed| committed.offset.0);
-                judge.started(at, client, &handle.partition, position.offset.0, committed);
+                judge.started(at, client, &handle.partition, *position, committed);
             }
-            Event::Chunk { chunk, .. } => {
+            Event::Chunk { handle, chunk, .. } => {
+                judge.anchored(at, client, &handle.partition);
                 self.bytes_fetched += chunk.data.len();
                 judge.received(client, chunk.data.len(), one.budget);
             }
@@ -326,6 +327,8 @@ impl World {
                     judge.released(at, client, &handle.partition);
                 }
             }
+            // Acks of what was handed out of a topic that is gone are none of what the next one holds.
+            Event::Halted(partition) => *one.eras.entry(partition.clone()).or_default() += 1,
             Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
             _ => {}
         }

@@ -347,6 +347,38 @@ fn a_user_that_stalls_loses_its_partitions_and_gets_them_back_when_it_goes_on() 
     world.finish(secs(10));
 }
 
+/// An offset that somebody seeks has no epoch until something was read from there: that the log was cut and grew again meanwhile cannot be
+/// seen, and is not what was asked. Whoever takes over before reads all of it; so does who has begun to read, and is told.
+#[test]
+fn a_seek_holds_where_the_log_is_cut_before_anything_was_read() {
+    for is_taken_over in [false, true] {
+        let mut world = World::new(1);
+        world.produce(0, 5);
+        let first = world.at_least_once();
+        world.finish(secs(10));
+        world.produce(0, 10);
+        world.habits(first, |habits| habits.takes = false);
+        // Nothing is read before the log is cut.
+        world.kafka.fail_next(Api::Fetch, 100, Verdict::Error(ResponseError::NotLeaderOrFollower));
+        world.run(secs(1));
+        world.with_handle(first, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(12)));
+        world.run(secs(1));
+        world.truncate(&orders(0), 5);
+        world.produce(0, 20);
+        if is_taken_over {
+            world.kill(first);
+            world.at_least_once();
+        }
+        world.kafka.heal();
+        world.habits(first, |habits| habits.takes = true);
+        world.run(secs(60));
+        let from = if is_taken_over { 5 } else { 12 };
+        assert_eq!(world.handed_out(&orders(0))[5..], (from..25).collect::<Vec<_>>(), "{}", world.report());
+        let at = world.elapsed();
+        assert!(world.judge().is_finished(at), "{}", world.report());
+    }
+}
+
 /// A hand-over takes as long as the work that is still to be done, and no longer.
 #[test]
 fn a_revocation_ends_with_the_last_record_in_work() {

@@ -4,7 +4,7 @@ use kafka_protocol::messages::{
     FetchResponse, RequestKind, ResponseKind,
     fetch_response::{FetchableTopicResponse, PartitionData},
 };
-use ottla_mock::{Api, Record, ResponseError, Verdict};
+use ottla_mock::{Api, Record, Release, ResponseError, Settings, Verdict};
 
 use super::{
     user::Records,
@@ -279,6 +279,53 @@ fn a_topic_replaced_by_another_of_its_name_is_read_from_its_beginning() {
     world.finish(secs(30));
     assert_eq!(world.handed_out(&orders(0)), (0..50).collect::<Vec<_>>());
     assert_eq!(world.clients[client].said("Lost"), []);
+}
+
+/// Found by the simulation: the position that was validated had been committed in the topic before, and nobody compared the two.
+#[test]
+fn a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning() {
+    let mut world = World::new(2);
+    world.produce(1, 20);
+    let first = world.at_least_once();
+    world.finish(secs(10));
+    world.close(first, secs(1));
+    world.run(secs(2));
+    // Its leader is asked whether the log still has what was committed, and is away.
+    world.stop_broker(2);
+    let second = world.at_least_once();
+    world.run(secs(10));
+    assert!(world.clients[second].holds.contains_key(&orders(1)) && world.clients[second].said("Started").len() == 1);
+    world.delete("orders");
+    world.create("orders", 2);
+    world.produce(1, 50);
+    world.restart_brokers();
+    world.finish(secs(30));
+    assert_eq!(world.handed_out(&orders(1)), (0..50).collect::<Vec<_>>());
+    assert_eq!(world.problem_kinds(second), [], "nothing was truncated");
+}
+
+/// Found by the simulation: where brokers have no topic ids, who read a topic that went, and came again with more in it than had been read,
+/// went on in the midst of it. A leader of the group that did not look meanwhile had no reason to assign anything anew.
+#[test]
+fn a_topic_that_was_away_is_another_where_topics_have_no_ids() {
+    let mut settings = Settings::default();
+    settings.release = Release::new(2, 7);
+    let mut world = World::seeded(1, 7, settings);
+    world.produce(0, 30);
+    for _ in 0..3 {
+        world.at_least_once();
+    }
+    world.finish(secs(20));
+    world.run(secs(20));
+    let owner = world.holders(&orders(0));
+    let joins = world.count(Api::JoinGroup);
+    world.delete("orders");
+    world.run(secs(10));
+    world.create("orders", 1);
+    world.produce(0, 50);
+    world.finish(secs(30));
+    assert_eq!(world.handed_out(&orders(0)), (0..50).collect::<Vec<_>>());
+    assert_eq!((world.holders(&orders(0)), world.count(Api::JoinGroup)), (owner, joins), "nobody else noticed");
 }
 
 /// What is thrown away unread is room again.

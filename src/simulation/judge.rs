@@ -13,7 +13,7 @@ use std::{
 use delivery_contract::{Contract, Event, Member, Mode, Partition};
 
 use super::user::Seen;
-use crate::model::TopicPartition;
+use crate::model::{Position, TopicPartition};
 
 /// A promise was broken: its name, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,7 +276,15 @@ impl Judge {
     }
 
     /// Reading begins, or begins anew, at `position`: anywhere but at what is committed only for a reason.
-    pub(super) fn started(&mut self, at: Duration, client: usize, of: &TopicPartition, position: i64, committed: Option<i64>) {
+    pub(super) fn started(
+        &mut self,
+        at: Duration,
+        client: usize,
+        of: &TopicPartition,
+        position: Position,
+        committed: Option<i64>,
+    ) {
+        let (position, has_epoch) = (position.offset.0, position.leader_epoch.is_some());
         let is_sought = self.seeking.remove(&(client, of.clone()));
         let may_reset = self.doors.remove(&(client, of.clone()));
         if committed == Some(position) {
@@ -288,6 +296,15 @@ impl Judge {
             self.fail("reset without a reason", what);
         }
         self.sought(at, client, of, (is_sought || may_reset).then_some(position));
+        if has_epoch {
+            self.anchored(at, client, of);
+        }
+    }
+
+    /// From now on it sees where the log is cut below its position.
+    pub(super) fn anchored(&mut self, at: Duration, client: usize, of: &TopicPartition) {
+        let partition = self.partition(of);
+        self.observe(at, &Event::Anchored { member: member(client), partition });
     }
 
     pub(super) fn received(&mut self, client: usize, bytes: usize, budget: usize) {

@@ -352,7 +352,8 @@ impl Life {
             if self.world.now > healed + patience {
                 let report = self.world.report();
                 let at = self.world.elapsed();
-                self.world.judge().finish(at);
+                // Of every group: whichever has not finished says what is missing.
+                self.world.judges.values_mut().for_each(|judge| judge.finish(at));
                 self.world
                     .judge()
                     .fail("not everything was done in time", format!("{patience:?} after all was healed:\n{report}"));
@@ -392,18 +393,6 @@ impl Life {
         if joins > 15 * all {
             self.world.judge().fail("a storm of joins", format!("{joins} joins of {all} clients after the end of all trouble"));
         }
-    }
-}
-
-impl World {
-    /// Returns the first promise that was broken.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        let malformed = self
-            .kafka
-            .malformed()
-            .first()
-            .map(|what| Failure { checker: "a request that no broker understands".to_owned(), what: what.clone() });
-        malformed.or_else(|| self.judges.values().find_map(super::judge::Judge::failure))
     }
 }
 

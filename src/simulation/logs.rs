@@ -1,6 +1,6 @@
 //! What is done to topics and their logs, with the truth of it told to the judges.
 
-use ottla_mock::Outcome;
+use ottla_mock::{Outcome, Record};
 
 use super::{story::Who, world::World, world::orders};
 use crate::model::TopicPartition;
@@ -52,21 +52,20 @@ impl World {
 
     pub(super) fn produce_to(&mut self, of: &TopicPartition, count: i32) {
         self.tell(Who::Operator, || format!("appends {count} records to {of}"));
-        let first = self.end(of);
-        let values = (first..).take(count as usize).map(|offset| format!("v{offset}"));
-        self.kafka.append(of.topic(), of.partition(), values);
-        self.became_visible(of, first..first + i64::from(count));
-        self.drain_kafka();
+        self.append(of, count, |offset| format!("v{offset}"));
     }
 
     /// Appends records with keys, so that compaction has something to do.
     pub(super) fn produce_keyed(&mut self, of: &TopicPartition, count: i32, keys: i32) {
         self.tell(Who::Operator, || format!("appends {count} records with {keys} keys to {of}"));
+        self.append(of, count, |offset| (format!("k{}", offset % i64::from(keys)), format!("v{offset}")));
+    }
+
+    fn append<R: Into<Record>>(&mut self, of: &TopicPartition, count: i32, record: impl Fn(i64) -> R) {
         let first = self.end(of);
-        let records =
-            (first..).take(count as usize).map(|offset| (format!("k{}", offset % i64::from(keys)), format!("v{offset}")));
-        self.kafka.append(of.topic(), of.partition(), records);
-        self.became_visible(of, first..first + i64::from(count));
+        let offsets = first..first + i64::from(count);
+        self.kafka.append(of.topic(), of.partition(), offsets.clone().map(record));
+        self.became_visible(of, offsets);
         self.drain_kafka();
     }
 
@@ -159,10 +158,6 @@ impl World {
     /// All partitions that there are.
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
         self.truth.keys().cloned().collect()
-    }
-
-    pub(super) fn last_visible(&self, of: &TopicPartition) -> Option<i64> {
-        self.truth.get(of)?.last().copied()
     }
 
     pub(super) fn end(&self, of: &TopicPartition) -> i64 {

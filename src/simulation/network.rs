@@ -63,7 +63,6 @@ pub(super) struct Network {
     queue: BTreeMap<(Instant, u64), (LinkId, Happening)>,
     links: BTreeMap<LinkId, Link>,
     by_conn: BTreeMap<BrokerConn, LinkId>,
-    clients: BTreeMap<BrokerConn, usize>,
 }
 
 impl Network {
@@ -78,7 +77,6 @@ impl Network {
             queue: BTreeMap::new(),
             links: BTreeMap::new(),
             by_conn: BTreeMap::new(),
-            clients: BTreeMap::new(),
         }
     }
 
@@ -105,11 +103,6 @@ impl Network {
         self.by_conn.get(&conn).copied()
     }
 
-    /// Whose connection this is, or was.
-    pub(super) fn client_of(&self, conn: BrokerConn) -> Option<usize> {
-        self.clients.get(&conn).copied()
-    }
-
     pub(super) fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
@@ -123,8 +116,7 @@ impl Network {
             Link { conn, broker, asked: VecDeque::new(), up: now, down: now, is_half_open: false, is_hung_up: false },
         );
         self.by_conn.insert(conn, id);
-        self.clients.insert(conn, id.0);
-        self.send_down(now, id, Happening::Connected, Duration::ZERO);
+        self.send_down(now, id, Happening::Connected);
     }
 
     /// A broker that is not there refuses.
@@ -144,13 +136,13 @@ impl Network {
     }
 
     pub(super) fn answer(&mut self, now: Instant, id: LinkId, frame: Bytes) {
-        self.send_down(now, id, Happening::Answer(frame), Duration::ZERO);
+        self.send_down(now, id, Happening::Answer(frame));
     }
 
     /// The broker has hung up: the client hears of it after whatever was sent before.
     pub(super) fn closed(&mut self, now: Instant, id: LinkId) {
         let why = Disconnect::Closed("connection reset".to_owned());
-        self.send_down(now, id, Happening::Disconnected(why), Duration::ZERO);
+        self.send_down(now, id, Happening::Disconnected(why));
     }
 
     /// The client has hung up: the broker hears of it later.
@@ -200,8 +192,8 @@ impl Network {
         }
     }
 
-    fn send_down(&mut self, now: Instant, id: LinkId, happening: Happening, extra: Duration) {
-        let delay = self.delay() + extra;
+    fn send_down(&mut self, now: Instant, id: LinkId, happening: Happening) {
+        let delay = self.delay();
         let Some(link) = self.links.get_mut(&id) else { return };
         link.down = link.down.max(now + delay);
         let at = link.down;

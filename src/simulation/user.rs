@@ -14,7 +14,7 @@ use std::{
 use futures_core::Stream;
 
 use crate::{
-    consumer::{AtLeastOnce, AtMostOnce, Batch, Batches, Delivery, Manual, ManualBatch, PartitionStream, Partitions},
+    consumer::{AtLeastOnce, AtMostOnce, Batch, BatchIter, Batches, Delivery, Manual, ManualBatch, PartitionStream, Partitions},
     error::{CommitError, ConsumeError},
     model::TopicPartition,
 };
@@ -68,6 +68,18 @@ pub(super) struct Seen {
     pub(super) value: Vec<u8>,
 }
 
+/// Looks at a record, of whichever type: all have the same words.
+macro_rules! seen {
+    ($record:expr, $attempt:expr) => {
+        Seen {
+            partition: $record.topic_partition().clone(),
+            offset: $record.offset(),
+            attempt: $attempt,
+            value: $record.value().unwrap_or_default().to_vec(),
+        }
+    };
+}
+
 pub(super) enum Taken {
     /// What was handed out, and what is to be finished; nothing is, at most once.
     Records(Vec<Seen>, Option<Work>),
@@ -108,46 +120,13 @@ impl Records {
     pub(super) fn take(&mut self, waker: &Waker) -> Option<Taken> {
         let cx = &mut Context::from_waker(waker);
         match self {
-            Self::AtLeastOnce(records) => {
-                let delivery = match next(records, cx)? {
-                    Ok(delivery) => delivery,
-                    Err(error) => return Some(Taken::Problem(error)),
-                };
-                Some(Taken::Records(vec![seen(&delivery)], Some(Work::new(What::Delivery(delivery)))))
-            }
-            Self::Batches(batches) => {
-                let batch = match next(batches, cx)? {
-                    Ok(batch) => batch,
-                    Err(error) => return Some(Taken::Problem(error)),
-                };
-                let attempt = batch.attempt();
-                let seen = batch.iter().map(|record| Seen {
-                    partition: record.topic_partition().clone(),
-                    offset: record.offset(),
-                    attempt,
-                    value: record.value().unwrap_or_default().to_vec(),
-                });
-                Some(Taken::Records(seen.collect(), Some(Work::new(What::Batch(batch)))))
-            }
-            Self::AtMostOnce(records) => {
-                let record = match next(records, cx)? {
-                    Ok(record) => record,
-                    Err(error) => return Some(Taken::Problem(error)),
-                };
-                let seen = Seen {
-                    partition: record.topic_partition().clone(),
-                    offset: record.offset(),
-                    attempt: 1,
-                    value: record.value().unwrap_or_default().to_vec(),
-                };
-                Some(Taken::Records(vec![seen], None))
-            }
+            Self::AtLeastOnce(records) => taken(next(records, cx), delivered),
+            Self::Batches(batches) => taken(next(batches, cx), |batch| {
+                Taken::Records(all_seen(batch.iter(), batch.attempt()), Some(Work::new(What::Batch(batch))))
+            }),
+            Self::AtMostOnce(records) => taken(next(records, cx), |record| Taken::Records(vec![seen!(record, 1)], None)),
             Self::Manual(batches) => {
-                let batch = match next(batches, cx)? {
-                    Ok(batch) => batch,
-                    Err(error) => return Some(Taken::Problem(error)),
-                };
-                Some(Taken::Records(batch_seen(&batch), Some(Work::new(What::Manual(batch)))))
+                taken(next(batches, cx), |batch| Taken::Records(all_seen(batch.iter(), 1), Some(Work::new(What::Manual(batch)))))
             }
             Self::Partitions(partitions, streams) => {
                 match next(partitions, cx) {
@@ -161,9 +140,7 @@ impl Records {
                 }
                 for at in 0..streams.len() {
                     match Pin::new(&mut streams[at]).poll_next(cx) {
-                        Poll::Ready(Some(delivery)) => {
-                            return Some(Taken::Records(vec![seen(&delivery)], Some(Work::new(What::Delivery(delivery)))));
-                        }
+                        Poll::Ready(Some(delivery)) => return Some(delivered(delivery)),
                         Poll::Ready(None) => {
                             let ended = streams.remove(at);
                             return Some(Taken::Stream("has no task any more", ended.topic_partition().clone()));
@@ -184,23 +161,16 @@ fn next<S: Stream + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Option<S::It
     }
 }
 
-fn seen(delivery: &Delivery) -> Seen {
-    Seen {
-        partition: delivery.topic_partition().clone(),
-        offset: delivery.offset(),
-        attempt: delivery.attempt(),
-        value: delivery.value().unwrap_or_default().to_vec(),
-    }
+fn taken<T>(item: Option<Result<T, ConsumeError>>, hand_out: impl FnOnce(T) -> Taken) -> Option<Taken> {
+    Some(item?.map_or_else(Taken::Problem, hand_out))
 }
 
-fn batch_seen(batch: &ManualBatch) -> Vec<Seen> {
-    let seen = batch.iter().map(|record| Seen {
-        partition: record.topic_partition().clone(),
-        offset: record.offset(),
-        attempt: 1,
-        value: record.value().unwrap_or_default().to_vec(),
-    });
-    seen.collect()
+fn delivered(delivery: Delivery) -> Taken {
+    Taken::Records(vec![seen!(delivery, delivery.attempt())], Some(Work::new(What::Delivery(delivery))))
+}
+
+fn all_seen(records: BatchIter<'_>, attempt: u32) -> Vec<Seen> {
+    records.map(|record| seen!(record, attempt)).collect()
 }
 
 impl Work {

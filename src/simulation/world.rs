@@ -12,7 +12,7 @@ use ottla_mock::{Api, Input as BrokerInput, Kafka, Output as BrokerOutput, Setti
 
 use super::{
     client::Client,
-    judge::Judge,
+    judge::{Failure, Judge},
     network::{Happening, Link, LinkId, Network},
     sight,
     story::{Story, Who},
@@ -193,15 +193,13 @@ impl World {
     /// Says whether every record was handed out, and every one that was is committed.
     pub(super) fn is_done(&self) -> bool {
         self.judges.iter().all(|(group, judge)| {
-            self.partitions().iter().all(|partition| {
-                (judge.is_at_most_once() || judge.missing(partition) == 0) && self.is_committed_by(group, partition)
+            let committed = self.kafka.committed(group);
+            let committed = |of: &TopicPartition| committed.get(&(of.topic().to_owned(), of.partition())).copied();
+            self.truth.iter().all(|(of, visible)| {
+                (judge.is_at_most_once() || judge.missing(of) == 0)
+                    && visible.last().is_none_or(|last| committed(of).is_some_and(|committed| committed > *last))
             })
         })
-    }
-
-    fn is_committed_by(&self, group: &str, partition: &TopicPartition) -> bool {
-        let last = self.last_visible(partition);
-        last.is_none_or(|last| self.committed_by(group, partition).is_some_and(|committed| committed > last))
     }
 
     /// Runs until everything is done; fails if that takes longer than `limit`.
@@ -263,12 +261,17 @@ impl World {
         if !self.is_strict {
             return;
         }
-        if let Some(failure) = self.judges.values().find_map(Judge::failure) {
+        if let Some(failure) = self.failure() {
             panic!("[{}] {}\n{}", failure.checker, failure.what, self.report());
         }
-        if let Some(malformed) = self.kafka.malformed().first() {
-            panic!("[a request no broker understands] {malformed}\n{}", self.report());
-        }
+    }
+
+    /// Returns the first promise that was broken.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let malformed = self.kafka.malformed().first();
+        let malformed =
+            malformed.map(|what| Failure { checker: "a request that no broker understands".to_owned(), what: what.clone() });
+        malformed.or_else(|| self.judges.values().find_map(Judge::failure))
     }
 
     /// What the world looks like, for a test that fails.
@@ -391,7 +394,7 @@ impl World {
     fn broker_event(&mut self, event: ottla_mock::Event) {
         self.tell(Who::Kafka, || format!("{event:?}"));
         if let ottla_mock::Event::Committed { group, topic, partition, offset, conn, .. } = event {
-            let Some(client) = self.network.client_of(conn) else { return };
+            let Some((client, _)) = self.network.link_of(conn) else { return };
             let (at, of) = (self.now - self.start, TopicPartition::new(topic, partition));
             let is_of_another_life = self.former_ends.get(&of).is_some_and(|end| offset <= *end);
             if let Some(judge) = self.judges.get_mut(&group) {

@@ -42,6 +42,14 @@ pub(crate) struct Broker {
     pub(crate) is_missed: bool,
 }
 
+impl Broker {
+    /// Where it is, in the protocol's terms: host, port and rack.
+    pub(crate) fn endpoint(&self) -> (StrBytes, i32, Option<StrBytes>) {
+        let rack = self.rack.clone().map(StrBytes::from_string);
+        (StrBytes::from_string(self.host.clone()), self.port.into(), rack)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Brokers {
     by_id: BTreeMap<i32, Broker>,
@@ -191,9 +199,9 @@ pub(super) fn refuse_metadata(cx: &mut Context<'_>, call: Call, request: &Metada
 
 fn answer_metadata(cx: &mut Context<'_>, call: Call, topics: Vec<MetadataResponseTopic>) {
     let brokers = cx.brokers.alive().map(|(id, broker)| {
-        let body = MetadataResponseBroker::default().with_node_id(id.into()).with_port(broker.port.into());
-        let body = body.with_host(StrBytes::from_string(broker.host.clone()));
-        if call.version >= 1 { body.with_rack(broker.rack.clone().map(StrBytes::from_string)) } else { body }
+        let (host, port, rack) = broker.endpoint();
+        let body = MetadataResponseBroker::default().with_node_id(id.into()).with_host(host).with_port(port);
+        if call.version >= 1 { body.with_rack(rack) } else { body }
     });
     let mut body = MetadataResponse::default().with_brokers(brokers.collect()).with_topics(topics);
     if call.version >= 1 {
@@ -256,7 +264,8 @@ pub(super) fn find_coordinator(cx: &mut Context<'_>, call: Call, request: &FindC
         }
         let id = cx.brokers.coordinator_of(key).ok_or(ResponseError::CoordinatorNotAvailable)?;
         let broker = cx.brokers.get(id).expect("a coordinator is one of the brokers");
-        Ok((id, StrBytes::from_string(broker.host.clone()), i32::from(broker.port)))
+        let (host, port, _) = broker.endpoint();
+        Ok((id, host, port))
     };
     let mut body = FindCoordinatorResponse::default();
     if call.version >= 1 {
@@ -282,11 +291,8 @@ pub(super) fn find_coordinator(cx: &mut Context<'_>, call: Call, request: &FindC
 
 pub(super) fn describe_cluster(cx: &mut Context<'_>, call: Call, _: &DescribeClusterRequest) {
     let brokers = cx.brokers.alive().map(|(id, broker)| {
-        DescribeClusterBroker::default()
-            .with_broker_id(id.into())
-            .with_host(StrBytes::from_string(broker.host.clone()))
-            .with_port(broker.port.into())
-            .with_rack(broker.rack.clone().map(StrBytes::from_string))
+        let (host, port, rack) = broker.endpoint();
+        DescribeClusterBroker::default().with_broker_id(id.into()).with_host(host).with_port(port).with_rack(rack)
     });
     let body = DescribeClusterResponse::default()
         .with_throttle_time_ms(call.throttle_time_ms)

@@ -22,6 +22,7 @@ mod message;
 mod people;
 mod random;
 mod refuse;
+mod request;
 mod sasl;
 mod settings;
 #[cfg(test)]
@@ -46,7 +47,7 @@ pub use message::{ConnId, Event, Input, Output};
 pub use sasl::{SaslMechanism, SaslSettings};
 pub use settings::Settings;
 
-use broker::Brokers;
+use broker::{Broker, Brokers};
 use call::{Call, Fate, Outbox};
 use clock::Clock;
 use connection::Connection;
@@ -89,6 +90,15 @@ pub(crate) struct Context<'a> {
     pub(crate) topics: &'a mut Topics,
     pub(crate) random: &'a mut Random,
     pub(crate) out: &'a mut Outbox,
+}
+
+impl Context<'_> {
+    /// Says who leads a partition now, in which epoch, and where that broker is.
+    pub(crate) fn leader_of(&self, topic: &str, number: i32) -> Option<(i32, i32, Option<&Broker>)> {
+        let partition = self.topics.partition(topic, number)?;
+        let leader = partition.leader?;
+        Some((leader, partition.leader_epoch, self.brokers.get(leader)))
+    }
 }
 
 /// Borrows the context apart from the machines.
@@ -210,7 +220,7 @@ impl Kafka {
                 Err(why) => return self.refuse_as_malformed(conn, why),
             };
             let broker = connection.broker;
-            match self.faults.read(conn, broker, self.settings.release, frame) {
+            match request::read(conn, broker, self.settings.release, frame) {
                 Ok((call, request)) => self.receive(call, request),
                 Err(why) => self.refuse_as_malformed(conn, why),
             }

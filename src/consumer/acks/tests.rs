@@ -70,7 +70,7 @@ impl Fixture {
 }
 
 pub(crate) fn take_all(cursor: &mut RunCursor) -> Vec<Delivery> {
-    std::iter::from_fn(|| cursor.next()).map(Result::unwrap).collect()
+    std::iter::from_fn(|| cursor.next()).collect()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn acks_in_order_move_the_watermark_record_by_record() {
     let mut cursor = fixture.open_one(TestBatch::dense(10, 3));
     assert_eq!(fixture.assigned.watermark(), position(10, Some(1)));
     for next in [11, 12, 13] {
-        cursor.next().unwrap().unwrap().ack();
+        cursor.next().unwrap().ack();
         assert_eq!(fixture.assigned.watermark(), position(next, Some(3)));
     }
 }
@@ -152,7 +152,7 @@ fn records_before_the_asked_offset_count_as_finished() {
     let fixture = Fixture::new(3);
     let mut cursor = fixture.open(&[TestBatch::dense(0, 70)], 3).remove(0);
     assert_eq!((fixture.watermark(), fixture.unacked()), (3, (0, None)));
-    let delivery = cursor.next().unwrap().unwrap();
+    let delivery = cursor.next().unwrap();
     assert_eq!(delivery.offset(), 3);
     assert_eq!(fixture.unacked(), (1, Some(3)));
     delivery.ack();
@@ -171,8 +171,8 @@ fn unacked_counts_what_was_handed_out_only() {
     let mut first = fixture.open_one(TestBatch::sparse(0, &(0..100).map(|n| n * 2).collect::<Vec<_>>(), None));
     let mut second = fixture.open_one(TestBatch::dense(500, 10));
     assert_eq!(fixture.unacked(), (0, None));
-    let mut deliveries: Vec<_> = (0..70).map(|_| first.next().unwrap().unwrap()).collect();
-    let other = second.next().unwrap().unwrap();
+    let mut deliveries: Vec<_> = (0..70).map(|_| first.next().unwrap()).collect();
+    let other = second.next().unwrap();
     assert_eq!(fixture.unacked(), (71, Some(0)));
     deliveries.drain(..67).for_each(Delivery::ack);
     assert_eq!(fixture.unacked(), (4, Some(134)));
@@ -217,8 +217,8 @@ fn a_hole_holds_the_watermark_for_ever() {
     let mut third = fixture.open_one(TestBatch::dense(10, 5));
     take_all(&mut third).into_iter().for_each(Delivery::ack);
     // The second run is given up after two records, while the first is not finished.
-    second.next().unwrap().unwrap().ack();
-    second.next().unwrap().unwrap().ack();
+    second.next().unwrap().ack();
+    second.next().unwrap().ack();
     drop(second);
     assert!(matches!(fixture.take_notices().as_slice(), [Notice::Released]));
     assert_eq!(fixture.watermark(), 0);
@@ -242,7 +242,7 @@ fn a_hole_at_a_runs_first_record_stays_where_the_run_before_ended() {
     let fixture = Fixture::new(0);
     let mut first = fixture.open_one(TestBatch::dense(0, 1));
     let second = fixture.open_one(TestBatch { leader_epoch: 8, ..TestBatch::dense(5, 5) });
-    first.next().unwrap().unwrap().ack();
+    first.next().unwrap().ack();
     drop(second);
     assert_eq!(fixture.assigned.watermark(), position(1, Some(3)));
 }
@@ -285,8 +285,8 @@ fn a_notice_that_nobody_takes_makes_a_hole() {
     );
     let segment = segments(&[TestBatch::dense(0, 3)], 0).remove(0);
     let mut cursor = RunCursor::new(assigned.open(segment));
-    cursor.next().unwrap().unwrap().ack();
-    let dropped = cursor.next().unwrap().unwrap();
+    cursor.next().unwrap().ack();
+    let dropped = cursor.next().unwrap();
     drop(cursor);
     drop(dropped);
     assert_eq!((released.load(Relaxed), assigned.live_runs(), assigned.watermark().offset.0), (1, 0, 1));
@@ -318,7 +318,7 @@ fn a_finished_run_is_told_of_only_when_fenced() {
     for fenced in [false, true] {
         let fixture = Fixture::new(0);
         let mut cursor = fixture.open_one(TestBatch::dense(0, 1));
-        let delivery = cursor.next().unwrap().unwrap();
+        let delivery = cursor.next().unwrap();
         if fenced {
             fixture.assigned.fence();
         }
@@ -333,7 +333,7 @@ fn a_finished_run_is_told_of_only_when_fenced() {
 fn the_watermark_does_not_fall_back_while_its_run_is_being_dropped() {
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(TestBatch::dense(0, 3));
-    cursor.next().unwrap().unwrap().ack();
+    cursor.next().unwrap().ack();
     assert_eq!(fixture.watermark(), 1);
     // As between the last reference's end and the lock that its drop takes.
     fixture.assigned.window().live.insert(cursor.run().seq, Weak::new());
@@ -345,7 +345,7 @@ fn a_gap_before_the_first_record_is_not_work_done() {
     let fixture = Fixture::new(10);
     let mut cursor = fixture.open_one(TestBatch::sparse(10, &[2, 4], None));
     assert_eq!(fixture.assigned.watermark(), position(10, Some(1)));
-    cursor.next().unwrap().unwrap().ack();
+    cursor.next().unwrap().ack();
     assert_eq!(fixture.assigned.watermark(), position(14, Some(3)));
 }
 
@@ -357,7 +357,7 @@ fn a_stale_ack_touches_only_the_orphan() {
     before.assigned.fence();
     let now = Fixture::new(0);
     let mut cursor = now.open_one(TestBatch::dense(0, 2));
-    let first = cursor.next().unwrap().unwrap();
+    let first = cursor.next().unwrap();
     stale.into_iter().for_each(Delivery::ack);
     assert_eq!((before.watermark(), now.watermark()), (2, 0));
     first.ack();
@@ -512,7 +512,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Open => {
-                    if cursor.as_ref().is_none_or(RunCursor::is_finished) && let Some(chunk) = chunks.next() {
+                    if cursor.as_mut().is_none_or(RunCursor::is_finished) && let Some(chunk) = chunks.next() {
                         // Several chunks at a time would be several streams.
                         cursor = fixture.open(chunk, next.max(chunk[0].base)).pop();
                         let records = chunk.iter().filter(|batch| batch.attributes == 0).flat_map(|batch| {
@@ -523,12 +523,10 @@ proptest! {
                     }
                 }
                 Step::HandOut => if let Some(delivery) = cursor.as_mut().and_then(RunCursor::next) {
-                    let delivery = delivery.unwrap();
                     prop_assert!(out.insert(delivery.offset()));
                     deliveries.push(delivery);
                 },
                 Step::HandOutBatch => if let Some(batch) = cursor.as_mut().and_then(RunCursor::next_batch) {
-                    let batch = batch.unwrap();
                     out.extend(batch.iter().map(|record| record.offset()));
                     prop_assert_eq!(batch.iter().count(), batch.len());
                     batches.push(batch);

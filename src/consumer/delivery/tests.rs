@@ -51,11 +51,11 @@ fn every_form_says_the_same_of_a_record() {
             assert_eq!(owned, headers);
         }};
     }
-    let delivery = fixture.open_one(batch.clone()).next().unwrap().unwrap();
+    let delivery = fixture.open_one(batch.clone()).next().unwrap();
     check!(delivery);
     delivery.ack();
-    check!(fixture.open_one(batch.clone()).next_record_below(Offset(43)).unwrap().unwrap());
-    let batch = fixture.open_one(batch).next_batch().unwrap().unwrap();
+    check!(fixture.open_one(batch.clone()).next_record_below(Offset(43)).unwrap());
+    let batch = fixture.open_one(batch).next_batch().unwrap();
     check!(batch.iter().next().unwrap());
     batch.ack();
 }
@@ -77,12 +77,12 @@ fn an_owned_record_is_apart_from_its_answer() {
 fn debug_shows_where_and_never_what() {
     let fixture = Fixture::new(0);
     let batch = || TestBatch { records: vec![full_record()], ..TestBatch::new(0) };
-    let delivery = fixture.open_one(batch()).next().unwrap().unwrap();
+    let delivery = fixture.open_one(batch()).next().unwrap();
     assert_eq!(format!("{delivery:?}"), r#"Delivery { topic: "orders", partition: 4, offset: 2, .. }"#);
     assert_eq!(format!("{:?}", delivery.to_owned_record()), r#"OwnedRecord { topic: "orders", partition: 4, offset: 2, .. }"#);
     assert_eq!(format!("{:?}", delivery.headers().next().unwrap()), r#"Header { key: "h", value_len: Some(1) }"#);
     delivery.ack();
-    let batch = fixture.open_one(batch()).next_batch().unwrap().unwrap();
+    let batch = fixture.open_one(batch()).next_batch().unwrap();
     assert_eq!(format!("{batch:?}"), r#"Batch { topic: "orders", partition: 4, first_offset: 2, len: 1, .. }"#);
     assert_eq!(format!("{:?}", batch.iter().next().unwrap()), r#"BatchRecord { topic: "orders", partition: 4, offset: 2, .. }"#);
     batch.ack();
@@ -114,7 +114,7 @@ fn a_delivery_that_is_dropped_comes_again_with_its_attempt_counted() {
 fn retry_after_is_told_once_with_its_delay() {
     let fixture = Fixture::new(0);
     let delay = Duration::from_secs(3);
-    let delivery = fixture.open_one(TestBatch::dense(0, 1)).next().unwrap().unwrap();
+    let delivery = fixture.open_one(TestBatch::dense(0, 1)).next().unwrap();
     delivery.retry_after(delay);
     let notices = fixture.take_notices();
     assert!(
@@ -122,7 +122,7 @@ fn retry_after_is_told_once_with_its_delay() {
         "{notices:?}"
     );
 
-    let batch = fixture.open_one(TestBatch::dense(1, 2)).next_batch().unwrap().unwrap();
+    let batch = fixture.open_one(TestBatch::dense(1, 2)).next_batch().unwrap();
     batch.retry_after(delay);
     let notices = fixture.take_notices();
     assert!(
@@ -134,7 +134,7 @@ fn retry_after_is_told_once_with_its_delay() {
 #[test]
 fn a_panic_gives_the_record_back() {
     let fixture = Fixture::new(0);
-    let delivery = fixture.open_one(TestBatch::dense(0, 1)).next().unwrap().unwrap();
+    let delivery = fixture.open_one(TestBatch::dense(0, 1)).next().unwrap();
     std::thread::spawn(move || {
         let _delivery = delivery;
         std::panic::resume_unwind(Box::new("as a worker would"));
@@ -148,7 +148,7 @@ fn a_panic_gives_the_record_back() {
 fn a_batch_is_acked_or_comes_again_whole() {
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(TestBatch::sparse(0, &[0, 3, 5], Some(8)));
-    let batch = cursor.next_batch().unwrap().unwrap();
+    let batch = cursor.next_batch().unwrap();
     assert!(cursor.next_batch().is_none() && cursor.is_finished());
     drop(cursor);
     assert_eq!((batch.len(), batch.is_empty(), batch.first_offset(), batch.next_offset(), batch.attempt()), (3, false, 0, 9, 1));
@@ -171,8 +171,8 @@ fn a_batch_of_what_is_left_acks_only_that() {
     for skip in [1, 63, 64, 65, 127, 128, 199] {
         let base = fixture.watermark();
         let mut cursor = fixture.open_one(TestBatch::dense(base, 200));
-        let mut deliveries: Vec<_> = (0..skip).map(|_| cursor.next().unwrap().unwrap()).collect();
-        let batch = cursor.next_batch().unwrap().unwrap();
+        let mut deliveries: Vec<_> = (0..skip).map(|_| cursor.next().unwrap()).collect();
+        let batch = cursor.next_batch().unwrap();
         assert_eq!((batch.first_offset(), batch.len()), (base + skip, 200 - skip as usize));
         batch.ack();
         assert_eq!(fixture.watermark(), base);
@@ -194,9 +194,10 @@ fn a_malformed_record_comes_as_an_error_after_the_good_ones() {
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(malformed(0));
     for _ in 0..3 {
-        cursor.next().unwrap().unwrap().ack();
+        cursor.next().unwrap().ack();
     }
-    let error = cursor.next().unwrap().unwrap_err();
+    assert!(cursor.next().is_none());
+    let error = cursor.take_error().unwrap();
     assert_eq!((error.offset, error.next_offset), (Offset(3), Offset(4)));
     assert!(matches!(error.kind, RecordErrorKind::Malformed(_)));
     assert!(cursor.next().is_none() && cursor.is_finished());
@@ -209,19 +210,19 @@ fn a_malformed_record_comes_as_an_error_after_the_good_ones() {
 fn a_batch_ends_before_a_malformed_record_and_its_ack_does_too() {
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(malformed(0));
-    let batch = cursor.next_batch().unwrap().unwrap();
+    let batch = cursor.next_batch().unwrap();
     assert_eq!((offsets(&batch), batch.next_offset()), (vec![0, 1, 2], 3));
     batch.ack();
     assert_eq!(fixture.watermark(), 3);
-    assert_eq!(cursor.next_batch().unwrap().unwrap_err().offset, Offset(3));
+    assert_eq!(cursor.take_error().unwrap().offset, Offset(3));
     assert!(cursor.next_batch().is_none() && cursor.is_finished());
 
     // The error does not get lost when the user goes over to single records.
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(malformed(0));
-    cursor.next_batch().unwrap().unwrap().ack();
-    assert_eq!(cursor.next().unwrap().unwrap_err().offset, Offset(3));
+    cursor.next_batch().unwrap().ack();
     assert!(cursor.next().is_none());
+    assert_eq!(cursor.take_error().unwrap().offset, Offset(3));
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn at_most_once_stops_at_the_limit_and_loses_nothing() {
     let fixture = Fixture::new(0);
     let mut cursor = fixture.open_one(TestBatch::sparse(0, &[0, 2, 4], Some(9)));
     let mut below = |limit: i64| {
-        let offset = cursor.next_record_below(Offset(limit)).map(|record| record.unwrap().offset());
+        let offset = cursor.next_record_below(Offset(limit)).map(|record| record.offset());
         (offset, cursor.is_finished())
     };
     assert_eq!(below(0), (None, false));
@@ -239,10 +240,10 @@ fn at_most_once_stops_at_the_limit_and_loses_nothing() {
     assert_eq!(below(3), (Some(2), false));
     assert_eq!(fixture.watermark(), 4, "what was handed out is finished");
     let mut below = |limit: i64| {
-        let offset = cursor.next_record_below(Offset(limit)).map(|record| record.unwrap().offset());
+        let offset = cursor.next_record_below(Offset(limit)).map(|record| record.offset());
         (offset, cursor.is_finished())
     };
-    assert_eq!(below(10), (Some(4), false));
+    assert_eq!(below(10), (Some(4), true));
     assert_eq!(below(10), (None, true));
     drop(cursor);
     assert_eq!(fixture.watermark(), 10);
@@ -254,8 +255,10 @@ fn at_most_once_reports_a_malformed_record_too() {
     let fixture = Fixture::new(0);
     let mut cursor: RunCursor = fixture.open_one(malformed(0));
     for offset in 0..3 {
-        assert_eq!(cursor.next_record_below(Offset(10)).unwrap().unwrap().offset(), offset);
+        assert_eq!(cursor.take_error(), None, "not before the good ones are out");
+        assert_eq!(cursor.next_record_below(Offset(10)).unwrap().offset(), offset);
     }
-    assert_eq!(cursor.next_record_below(Offset(10)).unwrap().unwrap_err().offset, Offset(3));
+    assert!(cursor.next_record_below(Offset(10)).is_none());
+    assert_eq!(cursor.take_error().unwrap().offset, Offset(3));
     assert!(cursor.next_record_below(Offset(10)).is_none() && cursor.is_finished());
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Asked, Call, FetchEvent, Fetcher, LASTING_RETRY_MAX, State, Watermarks,
+    Asked, Call, FetchEvent, Fetcher, LASTING_RETRY_MAX, Watermarks,
     cursor::Cursor,
     errors::{self, Verdict},
 };
@@ -245,7 +245,7 @@ impl Fetcher {
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         let (handle, position) = (cursor.handle.clone(), cursor.position);
         if diverging.1 < position.offset {
-            cursor.suspend(State::Suspended);
+            cursor.suspend();
             self.events.push_back(FetchEvent::Truncated { handle, position, diverging });
         } else if position.leader_epoch.is_some_and(|epoch| diverging.0 < epoch) {
             // The log is what was read; only nothing was written in the epoch that the position names, and so its leader has forgotten it.
@@ -299,7 +299,7 @@ impl Fetcher {
         }
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         let (handle, position) = (cursor.handle.clone(), cursor.position);
-        cursor.suspend(State::Suspended);
+        cursor.suspend();
         self.events.push_back(FetchEvent::OutOfRange { handle, position });
     }
 

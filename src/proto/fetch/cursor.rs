@@ -49,8 +49,6 @@ pub(super) enum State {
     Fetching,
     /// The aggregate, or the user, must say where to go on.
     Suspended,
-    /// Another topic has its name now: this handle's positions mean nothing there.
-    Recreated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +94,8 @@ impl Cursor {
     }
 
     /// Asks no more until somebody says where to go on. What is on its way is dropped when it comes.
-    pub(super) fn suspend(&mut self, state: State) {
-        self.state = state;
+    pub(super) fn suspend(&mut self) {
+        self.state = State::Suspended;
         (self.asked, self.retry_at) = (None, None);
     }
 

@@ -4,9 +4,8 @@
 //!              add                     view: another leader epoch ─► Validate
 //!   (absent) ──────► fetching ───────► diverging ───────────────────► Truncated   ──► suspended ── add ──► fetching
 //!                    │  ▲  │           OFFSET_OUT_OF_RANGE ─────────► OutOfRange
-//!                    └──┘  │           broken bytes, twice ─────────► Problem
-//!       records, errors,   │
-//!       with a back-off    └─ view: another topic id ─► Recreated ──► recreated, for good: only another handle goes on
+//!                    └──┘              broken bytes, twice ─────────► Problem
+//!       records, errors, with a back-off
 //! ```
 //!
 //! A position moves by what batch headers say, and by nothing else. An answer counts only for a cursor that still waits for that very
@@ -89,10 +88,6 @@ pub(crate) enum FetchEvent {
         handle: PartitionHandle,
         position: Position,
         diverging: (LeaderEpoch, Offset),
-    },
-    /// Another topic has the name now. The partition goes on under another handle only.
-    Recreated {
-        partition: TopicPartition,
     },
     /// The topic may be gone: while that is so, its offsets must not be committed.
     Suspect {
@@ -183,16 +178,12 @@ impl Fetcher {
         let partition = &handle.partition;
         match self.cursors.get_mut(partition) {
             Some(cursor) if cursor.handle == *handle => {
-                if cursor.state == State::Recreated {
-                    tracing::debug!(%partition, "a position in a topic that is gone");
-                    return;
-                }
                 cursor.go_on(position);
                 // The leader may have changed again before the answer about the one before it came.
                 let (epoch, validated) = (cursor.leader_epoch, cursor.validating.take());
                 if validated.is_some() && validated != epoch && position.leader_epoch.is_some() && position.leader_epoch != epoch
                 {
-                    cursor.suspend(State::Suspended);
+                    cursor.suspend();
                     cursor.validating = epoch;
                     self.events.push_back(FetchEvent::Validate { handle: handle.clone(), position });
                 }
@@ -230,7 +221,7 @@ impl Fetcher {
         self.changed = true;
     }
 
-    /// Follows the leaders, and notices topics that were made anew.
+    /// Follows the leaders. Who owns the partition looks whether its topic is still the same one.
     pub(crate) fn handle_view(&mut self, now: Instant, view: &ClusterView) {
         if self.revision.replace(view.revision) == Some(view.revision) {
             return;
@@ -320,18 +311,11 @@ impl Fetcher {
     fn follow(&mut self, now: Instant, partition: &TopicPartition, view: &ClusterView) {
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         let id = view.topics.get(partition.topic()).and_then(|topic| topic.id);
-        if id.is_some() && cursor.topic_id.is_some() && id != cursor.topic_id {
-            if cursor.state != State::Recreated {
-                cursor.suspend(State::Recreated);
-                self.events.push_back(FetchEvent::Recreated { partition: partition.clone() });
-            }
-            return;
-        }
         let known = view.partition(partition);
         let leader = known.and_then(|known| known.leader);
         let epoch = known.and_then(|known| known.leader_epoch);
         let epoch_changed = epoch.is_some() && epoch != cursor.leader_epoch;
-        if leader != cursor.leader || epoch_changed || (id.is_some() && cursor.topic_id.is_none()) {
+        if leader != cursor.leader || epoch_changed || (id.is_some() && id != cursor.topic_id) {
             let position = cursor.position;
             // Also where the epoch is lower: a topic made anew on brokers without topic ids.
             let must_validate = epoch_changed && position.leader_epoch.is_some() && position.leader_epoch != epoch;
@@ -340,7 +324,7 @@ impl Fetcher {
             }
             cursor.retry_at = None;
             if must_validate && cursor.state == State::Fetching {
-                cursor.suspend(State::Suspended);
+                cursor.suspend();
                 cursor.validating = epoch;
                 self.events.push_back(FetchEvent::Validate { handle: cursor.handle.clone(), position });
             }
@@ -389,8 +373,8 @@ impl Fetcher {
 
     /// Suspends a partition because of something that only the user can decide.
     fn stop(&mut self, partition: &TopicPartition, kind: ProblemKind, what: String) {
-        if let Some(cursor) = self.cursors.get_mut(partition).filter(|c| c.state != State::Recreated) {
-            cursor.suspend(State::Suspended);
+        if let Some(cursor) = self.cursors.get_mut(partition) {
+            cursor.suspend();
             // It stands still now, whatever was said before.
             cursor.said = None;
         }

@@ -69,6 +69,7 @@ impl Contract {
                 }
             }),
             Event::Sought { member, partition, to } => self.with(at, partition, |ledger, _| ledger.sought(*member, *to)),
+            Event::Anchored { member, partition } => self.with(at, partition, |ledger, _| ledger.anchored(*member)),
         }
     }
 

@@ -170,6 +170,14 @@ pub enum Event {
         /// committed, or was not acknowledged.
         to: Option<i64>,
     },
+    /// A member knows the leader epoch of its position, by what it read there or because it was told: from now on it can see that the log is
+    /// cut below. Need not be told where no log is cut.
+    Anchored {
+        /// Who.
+        member: Member,
+        /// Where.
+        partition: Partition,
+    },
 }
 
 /// A line that tells of no event.
@@ -217,6 +225,7 @@ impl fmt::Display for Event {
             Self::CommitRead { partition, offset, fresh: false } => write!(f, "commit-read {partition} {offset} perhaps-old"),
             Self::Sought { member, partition, to: Some(to) } => write!(f, "sought {member} {partition} {to}"),
             Self::Sought { member, partition, to: None } => write!(f, "sought {member} {partition} anew"),
+            Self::Anchored { member, partition } => write!(f, "anchored {member} {partition}"),
         }
     }
 }
@@ -266,6 +275,7 @@ impl FromStr for Event {
                 };
                 Self::Sought { member, partition, to }
             }
+            "anchored" => Self::Anchored { member: words.next()?, partition: words.next()? },
             _ => return Err(words.error()),
         };
         if words.words.next().is_some() { Err(words.error()) } else { Ok(event) }

@@ -45,6 +45,9 @@ struct Holding {
     generation: i32,
     revoking: bool,
     last: Option<i64>,
+    /// Where it was sought to, until it knows the epoch there. Without that nobody can see that the log was cut below and has grown again:
+    /// reading goes on there, as was asked for.
+    sought: Option<i64>,
     /// What is handed out and not acked, with the attempt.
     open: BTreeMap<i64, u32>,
 }
@@ -112,6 +115,8 @@ impl Ledger {
             set.remove_all(end..i64::MAX);
         }
         self.judged_below = self.judged_below.min(end);
+        // What was excused by a seek is so again if its member does go on from there: see `Holding::sought`. Whoever takes over instead, or
+        // is told that the log was cut, reads what has come in its place.
         self.handed_out_top = None;
         self.top_when_asked = None;
         self.ways_back += 1;
@@ -122,6 +127,8 @@ impl Ledger {
         self.log.start = 0;
         self.truncated(0);
         self.committed = None;
+        // In another log it was never sought.
+        self.holders.values_mut().for_each(|holding| holding.sought = None);
     }
 }
 
@@ -161,14 +168,19 @@ impl Ledger {
             Some(holding) if holding.revoking => {
                 report.say(Checker::HandedOutAfterRevocation, format_args!("offset {offset} by member {member}"));
             }
-            Some(holding) => match holding.step(mode, offset, attempt) {
-                Step::Forward(gap) => self.stepped_over(member, gap, report),
-                Step::Back(last) if !self.log.ambiguous.contains(offset) => {
-                    let what = format_args!("offset {offset}, attempt {attempt}, by member {member}, after {last}");
-                    report.say(Checker::OutOfOrder, what);
+            Some(holding) => {
+                if let Some(to) = holding.sought.take().filter(|to| *to <= offset) {
+                    self.log.excused.insert_all(0..to);
                 }
-                Step::Again | Step::Back(_) => {}
-            },
+                match holding.step(mode, offset, attempt) {
+                    Step::Forward(gap) => self.stepped_over(member, gap, report),
+                    Step::Back(last) if !self.log.ambiguous.contains(offset) => {
+                        let what = format_args!("offset {offset}, attempt {attempt}, by member {member}, after {last}");
+                        report.say(Checker::OutOfOrder, what);
+                    }
+                    Step::Again | Step::Back(_) => {}
+                }
+            }
         }
         if self.log.invisible.contains(offset) && !self.log.ambiguous.contains(offset) {
             report.say(Checker::HandedOutAborted, format_args!("offset {offset} by member {member}"));
@@ -211,6 +223,7 @@ impl Ledger {
     pub(crate) fn sought(&mut self, member: Member, to: Option<i64>) {
         if let Some(holding) = self.holders.get_mut(&member) {
             holding.begin_anew();
+            holding.sought = to;
         }
         let Some(to) = to else { return };
         self.log.excused.insert_all(0..to);
@@ -219,6 +232,13 @@ impl Ledger {
         self.top_when_asked = None;
         // A commit of what was beyond may still be on its way.
         self.ways_back += 1;
+    }
+
+    /// It did go on from where it was sought to, and a cut is no secret to it any more.
+    pub(crate) fn anchored(&mut self, member: Member) {
+        if let Some(to) = self.holders.get_mut(&member).and_then(|holding| holding.sought.take()) {
+            self.log.excused.insert_all(0..to);
+        }
     }
 }
 
@@ -276,7 +296,11 @@ impl Ledger {
     }
 
     pub(crate) fn finish(&self, mode: Mode, end: i64, report: &mut Report<'_>) {
-        let Log { visible, excused, .. } = &self.log;
+        let visible = &self.log.visible;
+        // Who sought the end has nothing to read there yet.
+        let mut excused = self.log.excused.clone();
+        self.holders.values().filter_map(|holding| holding.sought).for_each(|to| excused.insert_all(0..to));
+        let excused = &excused;
         if mode == Mode::AtLeastOnce {
             if let Some(offset) = visible.first_beyond(0..end, &[&self.handed_out, excused]) {
                 report.say(Checker::NeverHandedOut, format_args!("offset {offset}"));
@@ -297,7 +321,7 @@ impl Ledger {
 
 impl Holding {
     fn new(generation: i32) -> Self {
-        Self { generation, revoking: false, last: None, open: BTreeMap::new() }
+        Self { generation, revoking: false, last: None, sought: None, open: BTreeMap::new() }
     }
 
     /// What was there is gone: reading goes on at `end`, if it had come so far.
@@ -309,7 +333,7 @@ impl Holding {
     }
 
     fn begin_anew(&mut self) {
-        self.last = None;
+        (self.last, self.sought) = (None, None);
         self.open.clear();
     }
 

@@ -223,6 +223,44 @@ fn what_was_cut_off_may_come_from_a_buffer_and_again_from_the_log() {
 }
 
 #[test]
+fn a_seek_holds_where_the_log_is_cut_below_it_before_anything_is_read() {
+    let five: String = (0..5).map(|offset| format!("visible t/0 {offset}\n")).collect();
+    let cut = |after: &str| format!("{five}assigned 1 1 t/0\nsought 1 t/0 3\n{after}truncated t/0 1\n{five}");
+    let read = |member: u32, from: i64| -> String {
+        let all = from..5;
+        all.map(|of| format!("handed-out {member} t/0 {of} 1\nacked {member} t/0 {of}\n")).collect::<String>()
+            + &format!("commit-stored {member} t/0 5\n")
+    };
+    assert_eq!(finished(AtLeastOnce, &(cut("") + &read(1, 3))), []);
+    assert_eq!(finished(AtLeastOnce, &(cut("") + "anchored 1 t/0\n" + &read(1, 3))), []);
+    // Not further than was sought.
+    assert_eq!(finished(AtLeastOnce, &(cut("") + &read(1, 4))), [Checker::NeverHandedOut]);
+    // Who takes over was never told to go there.
+    let taken_over = cut("") + "released 1 t/0\nassigned 2 2 t/0\n";
+    assert_eq!(finished(AtLeastOnce, &(taken_over.clone() + &read(2, 3))), [Checker::NeverHandedOut]);
+    assert_eq!(finished(AtLeastOnce, &(taken_over + &read(2, 0))), []);
+    // Who has begun to read, or is told of the cut, knows.
+    assert_eq!(finished(AtLeastOnce, &(cut("anchored 1 t/0\n") + &read(1, 3))), [Checker::NeverHandedOut]);
+    assert_eq!(finished(AtLeastOnce, &(cut("handed-out 1 t/0 3 1\n") + &read(1, 3))), [Checker::NeverHandedOut]);
+    assert_eq!(finished(AtLeastOnce, &(cut("") + "sought 1 t/0 anew\n" + &read(1, 3))), [Checker::NeverHandedOut]);
+    let remade = cut("") + "remade t/0\n" + &five;
+    assert_eq!(finished(AtLeastOnce, &(remade + &read(1, 3))), [Checker::NeverHandedOut]);
+}
+
+#[test]
+fn a_seek_that_finds_nothing_to_hand_out_holds_as_well() {
+    let two = "visible t/0 0\nvisible t/0 1\n";
+    let cut = format!("{two}assigned 1 1 t/0\nsought 1 t/0 2\ntruncated t/0 0\n{two}");
+    // At the end of the log.
+    assert_eq!(finished(AtLeastOnce, &format!("{cut}commit-stored 1 t/0 2")), []);
+    // Beyond it only what nobody is to see.
+    let over = "released 1 t/0\nassigned 2 2 t/0\n";
+    assert_eq!(finished(AtLeastOnce, &format!("{cut}invisible t/0 2\nanchored 1 t/0\ncommit-stored 1 t/0 3\n{over}")), []);
+    // A commit tells nothing: it may be from before the seek.
+    assert_eq!(finished(AtLeastOnce, &format!("{cut}commit-stored 1 t/0 2\n{over}")), [Checker::NeverHandedOut]);
+}
+
+#[test]
 fn what_is_no_event_is_an_error() {
     for line in [
         "",

@@ -17,7 +17,6 @@ use kafka_protocol::{
         FetchRequest, FetchResponse,
         fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint},
     },
-    protocol::StrBytes,
 };
 
 use super::{ConnId, Context, call::Call, clock::ms, topics::Topics};
@@ -163,14 +162,11 @@ fn name_of(topics: &Topics, key: &Key) -> Result<String, ResponseError> {
 
 /// Says who leads the partition now, and adds where that broker is.
 fn tell_leader(cx: &Context<'_>, wanted: &Wanted, endpoints: &mut Vec<NodeEndpoint>) -> LeaderIdAndEpoch {
-    let partition = wanted.name.as_ref().ok().and_then(|name| cx.topics.partition(name, wanted.key.number));
-    let Some((partition, leader)) = partition.and_then(|partition| Some((partition, partition.leader?))) else {
-        return LeaderIdAndEpoch::default();
-    };
-    if let Some(broker) = cx.brokers.get(leader).filter(|_| !endpoints.iter().any(|known| known.node_id.0 == leader)) {
-        let endpoint = NodeEndpoint::default().with_node_id(leader.into()).with_host(StrBytes::from_string(broker.host.clone()));
-        let rack = broker.rack.clone().map(StrBytes::from_string);
-        endpoints.push(endpoint.with_port(broker.port.into()).with_rack(rack));
+    let led = wanted.name.as_ref().ok().and_then(|name| cx.leader_of(name, wanted.key.number));
+    let Some((leader, epoch, broker)) = led else { return LeaderIdAndEpoch::default() };
+    if let Some(broker) = broker.filter(|_| !endpoints.iter().any(|known| known.node_id.0 == leader)) {
+        let (host, port, rack) = broker.endpoint();
+        endpoints.push(NodeEndpoint::default().with_node_id(leader.into()).with_host(host).with_port(port).with_rack(rack));
     }
-    LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(partition.leader_epoch)
+    LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kafka_protocol::protocol::StrBytes;
+
 use super::{
     Context, Groups, Members,
     classic::{Member, decode_assignment},
@@ -87,27 +89,24 @@ impl Groups {
 }
 
 fn view_classic(member: &Member, is_leader: bool) -> MemberView {
-    let mut assignment = decode_assignment(member.assignment.clone());
-    assignment.sort();
-    MemberView {
-        member_id: member.id.to_string(),
-        client_id: member.client_id.to_string(),
-        instance_id: member.instance_id.as_ref().map(|id| id.to_string()),
-        assignment,
-        is_leader,
-    }
+    let assignment = decode_assignment(member.assignment.clone());
+    view((&member.id, &member.client_id, member.instance_id.as_ref()), assignment, is_leader)
 }
 
 fn view_consumer(group: &consumer::ConsumerGroup, member: &consumer::Member) -> MemberView {
     let topics = member.assignment().into_iter();
     let partitions = topics.flat_map(|(topic, numbers)| numbers.into_iter().map(move |number| (group.name_of(topic), number)));
-    let mut assignment: Vec<_> = partitions.collect();
+    view((&member.id, &member.client_id, member.instance_id.as_ref()), partitions.collect(), false)
+}
+
+fn view(who: (&StrBytes, &StrBytes, Option<&StrBytes>), mut assignment: Vec<(String, i32)>, is_leader: bool) -> MemberView {
+    let (member_id, client_id, instance_id) = who;
     assignment.sort();
     MemberView {
-        member_id: member.id.to_string(),
-        client_id: member.client_id.to_string(),
-        instance_id: member.instance_id.as_ref().map(|id| id.to_string()),
+        member_id: member_id.to_string(),
+        client_id: client_id.to_string(),
+        instance_id: instance_id.map(|id| id.to_string()),
         assignment,
-        is_leader: false,
+        is_leader,
     }
 }

@@ -7,7 +7,6 @@ use kafka_protocol::{
         ProduceRequest, ProduceResponse,
         produce_response::{LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse},
     },
-    protocol::StrBytes,
 };
 
 use super::{State, Transactions, handlers::fenced};
@@ -145,14 +144,11 @@ fn batch_bytes_max(topic: &Topic) -> usize {
 
 /// Says who leads the partition now, and adds where that broker is.
 fn tell_leader(cx: &Context<'_>, topic: &str, number: i32, endpoints: &mut Vec<NodeEndpoint>) -> LeaderIdAndEpoch {
-    let partition = cx.topics.partition(topic, number);
-    let Some((partition, leader)) = partition.and_then(|partition| Some((partition, partition.leader?))) else {
-        return LeaderIdAndEpoch::default();
-    };
-    if let Some(broker) = cx.brokers.get(leader).filter(|_| !endpoints.iter().any(|known| known.node_id.0 == leader)) {
-        let endpoint = NodeEndpoint::default().with_node_id(leader.into()).with_host(StrBytes::from_string(broker.host.clone()));
-        let rack = broker.rack.clone().map(StrBytes::from_string);
-        endpoints.push(endpoint.with_port(broker.port.into()).with_rack(rack));
+    let led = cx.leader_of(topic, number);
+    let Some((leader, epoch, broker)) = led else { return LeaderIdAndEpoch::default() };
+    if let Some(broker) = broker.filter(|_| !endpoints.iter().any(|known| known.node_id.0 == leader)) {
+        let (host, port, rack) = broker.endpoint();
+        endpoints.push(NodeEndpoint::default().with_node_id(leader.into()).with_host(host).with_port(port).with_rack(rack));
     }
-    LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(partition.leader_epoch)
+    LeaderIdAndEpoch::default().with_leader_id(leader.into()).with_leader_epoch(epoch)
 }

@@ -253,17 +253,8 @@ impl Groups {
 
     /// Stores an offset as if a tool had committed it: a lever for tests.
     pub(in crate::kafka) fn store_offset(&mut self, cx: &mut Context<'_>, group: &str, topic: &str, partition: i32, offset: i64) {
-        let by = Committer { member_id: String::new(), conn: ConnId(0) };
-        let offset = Offset {
-            offset,
-            leader_epoch: -1,
-            metadata: StrBytes::default(),
-            written: 0,
-            committed_at: cx.now,
-            expires_at: None,
-        };
         let of = self.get_or_create(cx, group);
-        of.offsets.store(cx, group, (topic, partition), offset, &by);
+        of.offsets.store(cx, group, (topic, partition), Offset::plain(offset, cx.now), &Committer::a_tool());
         of.reckon_expiry(cx);
     }
 
@@ -276,16 +267,23 @@ impl Groups {
         (topic, partition): (&str, i32),
         offset: i64,
     ) {
-        let by = Committer { member_id: String::new(), conn: ConnId(0) };
-        let offset = Offset {
-            offset,
-            leader_epoch: -1,
-            metadata: StrBytes::default(),
-            written: 0,
-            committed_at: cx.now,
-            expires_at: None,
-        };
-        self.get_or_create(cx, group).offsets.hold(producer_id, (topic, partition), offset, &by);
+        let of = self.get_or_create(cx, group);
+        of.offsets.hold(producer_id, (topic, partition), Offset::plain(offset, cx.now), &Committer::a_tool());
+    }
+}
+
+impl Offset {
+    /// An offset of which nothing is known but where it is.
+    fn plain(offset: i64, now: Instant) -> Self {
+        let metadata = StrBytes::default();
+        Self { offset, leader_epoch: -1, metadata, written: 0, committed_at: now, expires_at: None }
+    }
+}
+
+impl Committer {
+    /// Somebody who is in no group and has no connection: a test.
+    fn a_tool() -> Self {
+        Self { member_id: String::new(), conn: ConnId(0) }
     }
 }
 
