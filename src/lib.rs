@@ -75,6 +75,7 @@ mod record;
 mod records;
 #[cfg(test)]
 mod simulation;
+mod sync;
 mod wire;
 
 pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};

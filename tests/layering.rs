@@ -88,6 +88,7 @@ const LAYERS: &[Layer] = &[
             "std::thread",
             "std::sync::Mutex",
             "std::sync::RwLock",
+            "crate::sync",
             "HashMap",
             "HashSet",
             "RandomState",

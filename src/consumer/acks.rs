@@ -7,10 +7,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
-    },
+    sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,6 +16,10 @@ use crate::{
     model::{Offset, Position},
     proto::PartitionHandle,
     records::Segment,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
+    },
 };
 
 /// What happens to runs and deliveries where the stream does not look.
@@ -269,5 +270,7 @@ impl Window {
     }
 }
 
+#[cfg(all(test, shuttle))]
+mod orders;
 #[cfg(test)]
 pub(super) mod tests;

@@ -3,13 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -19,6 +13,13 @@ use super::{
 use crate::{
     model::{Offset, Position, TopicPartition},
     records::{Cursor, Reader, RecordError, Segment},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
 };
 
 const WORD: u32 = u64::BITS;
@@ -198,7 +199,7 @@ impl Run {
         })
     }
 
-    fn attempts(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, u32>> {
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
         call(cargo("test --workspace --all-features").args(filter).env_remove("OTTLA_REAL_KAFKA"))
     });
     if filter.is_none() {
+        report.step("every order of acks", orders);
         report.step("examples", examples);
     }
     if !is_quick {
@@ -83,6 +84,12 @@ fn deny() -> Result<(), String> {
         return Ok(());
     }
     call(&mut cargo("deny --all-features check bans licenses sources"))
+}
+
+/// Plays every order in which threads can get to a run and its window. The locks are other ones then, so all is built apart.
+fn orders() -> Result<(), String> {
+    let mut tests = cargo("test --quiet --package ottla --lib consumer::acks::orders -- --nocapture");
+    call(tests.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", "target/shuttle"))
 }
 
 fn examples() -> Result<(), String> {
