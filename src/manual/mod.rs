@@ -1,3 +1,4 @@
 //! The manual: what is worth knowing and belongs to no single item. There is no code in it.
 
 pub mod non_obvious;
+pub mod performance;

@@ -1,0 +1,50 @@
+//! Where the time goes, and what to choose when.
+//!
+//! `cargo xtask bench` prints what reading costs on your machine, as ratios to a loop that only fetches, compares checksums and walks over
+//! the records' lengths, and to other people's clients; the README has such a table. This page tells what is behind it.
+//!
+//! # Where each nanosecond goes
+//!
+//! For a record of 100 bytes, uncompressed, with the broker on the same machine; the whole is about 45 to 60 ns:
+//!
+//! | step | ns | whose |
+//! |---|---|---|
+//! | the system copies it out of the socket, and all else that is the system's | 20–35 | nobody reads without it |
+//! | CRC-32C of its batch | 4–10 | switched off with `verify_crc(false)`; then what TCP's checksum did not see goes unseen |
+//! | decoding, sixteen records at a time | 6–7 | |
+//! | handing over, and two changes of a reference count | 8 | `Delivery`, `Record`; a batch pays it once |
+//! | the ack: one bit, set in one step of the processor | 3 | `Delivery::ack`; a batch pays it once |
+//! | decoding again, when a batch is iterated over | 6–9 | batches |
+//! | everything per Fetch: requests, batch headers, turns, commits | 1–2 | |
+//!
+//! Records are not copied: key, value and headers are slices of the answer that they came in. A number in a record is decoded when it is
+//! asked for, as are its time and its headers.
+//!
+//! # What made it so
+//!
+//! * **A record's state stays in registers.** A cursor in memory makes each record wait for the stores of the one before, and a result that
+//!   may be a record or an error is copied in pieces that the next copy has to wait for. So records are decoded in blocks, errors come apart
+//!   from records, and what must stand in memory as a whole (what a dropped delivery owes) is 16 bytes. Each of these was worth more than
+//!   all atomic operations together.
+//! * **An ordinary record needs one comparison with the end of its bytes.** Where its fields say it ends, its length must say so too.
+//! * **The core is told of many chunks at once.** It looks at every partition's timers when it is told something; a Fetch for a thousand
+//!   partitions brings a thousand chunks.
+//! * **What is counted over all partitions is not counted for each chunk.**
+//! * **At most once, one commit releases what several partitions have.**
+//! * **Buffers are used again.** The system zeroes fresh pages, which costs more than copying a record into used ones.
+//!
+//! # What to choose
+//!
+//! * **`batches()`** where each record is little work: into a file, a database, another log. One ack for each batch; half of what a
+//!   delivery costs, and a batch that fails comes again as a whole.
+//! * **`at_least_once()`** where records fail one by one, or are worked on by several tasks.
+//! * **`at_most_once()`** costs about as much as the latter, and waits for a commit now and then: the faster the records are taken, the
+//!   more rarely.
+//! * **`manual()`** waits for a commit as often as you ask for one. With hundreds of partitions, a commit for each batch of each partition
+//!   costs more than reading: commit less often.
+//! * **A task for each record costs 300 to 600 ns**, more than reading it. Use a task for each partition (`partitions()`) or batch.
+//! * **Kept deliveries are dear**: each keeps the whole answer that it came in, up to megabytes. To keep records for long, keep what
+//!   `to_owned_record()` returns. `stats().pinned_bytes` tells how much is kept.
+//! * **1 MiB per partition and Fetch** (the default of `partition_fetch_bytes_max`) is best: a few of these stay in the processor's cache
+//!   between the copy, the checksum and the decoding; larger ones do not.
+//! * **A current-thread runtime** saves the wake-ups between threads; a multi-threaded one lets records be worked on while others are read.
