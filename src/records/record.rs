@@ -438,3 +438,78 @@ fn span(bytes: &[u8], at: &mut usize) -> Option<(usize, i32)> {
     *at = end;
     Some((start, len))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::records::encode::put_varint;
+
+    /// A record as `numbers` say, right or wrong: length, attributes, timestamp, offset, key's and value's lengths, number of headers.
+    fn record(numbers: [i64; 7], key: &[u8], value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let [len, attributes, timestamp, delta, key_len, value_len, headers] = numbers;
+        put_varint(&mut bytes, len);
+        bytes.push(attributes as u8);
+        put_varint(&mut bytes, timestamp);
+        put_varint(&mut bytes, delta);
+        put_varint(&mut bytes, key_len);
+        bytes.extend(key);
+        put_varint(&mut bytes, value_len);
+        bytes.extend(value);
+        put_varint(&mut bytes, headers);
+        bytes
+    }
+
+    /// What the short way takes, the long way takes too, and finds the same in it.
+    fn check(bytes: &[u8]) -> bool {
+        let short = decode_short(bytes, 0);
+        let is_short = short.is_some();
+        if let Some(found) = short {
+            assert_eq!(decode(bytes, 0), Ok(found), "{bytes:?}");
+        }
+        is_short
+    }
+
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(-1), 0..4i64, 60..70i64, 8_100..8_300i64, any::<i32>().prop_map(i64::from), any::<i64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_agrees_with_the_long_one(
+            numbers: [u8; 2], at in prop::array::uniform2(number()), key in prop::option::of(0..90usize), value in prop::option::of(0..90usize),
+            len_off in prop_oneof![8 => Just(0i64), 1 => -3..3i64, 1 => number()], lens in prop::option::weighted(0.2, prop::array::uniform2(number())),
+            behind in prop::collection::vec(any::<u8>(), 0..40), noise in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let len_of = |field: Option<usize>| field.map_or(-1, |len| len as i64);
+            let [key_len, value_len] = lens.unwrap_or([len_of(key), len_of(value)]);
+            let (key, value) = (vec![7; key.unwrap_or(0)], vec![9; value.unwrap_or(0)]);
+            let headers = i64::from(numbers[1] % 16 == 0);
+            let fields = [0, i64::from(numbers[0]), at[0], at[1], key_len, value_len, headers];
+            let len = record(fields, &key, &value).len() as i64 - 1 + len_off % (1 << 40);
+            let mut bytes = record([len, fields[1], fields[2], fields[3], key_len, value_len, headers], &key, &value);
+            bytes.extend(behind);
+            if let Some((at, byte)) = noise {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            check(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_ordinary_record_goes_the_short_way() {
+        for (key, value) in [(None, 100), (None, 8_000), (Some(0), 1), (Some(36), 100), (None, 1_000_000)] {
+            let (key_len, key) = (key.map_or(-1, |len| len as i64), vec![1; key.unwrap_or(0)]);
+            let fields = [0, 0, 4_000, 600, key_len, value as i64, 0];
+            let value = vec![2; value];
+            let len = record(fields, &key, &value).len() as i64 - 1;
+            let mut bytes = record([len, 0, 4_000, 600, key_len, fields[5], 0], &key, &value);
+            // Another record follows.
+            bytes.extend([0; 16]);
+            assert!(check(&bytes), "{key_len} {}", value.len());
+        }
+    }
+}

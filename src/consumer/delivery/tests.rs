@@ -166,6 +166,20 @@ fn a_batch_is_acked_or_comes_again_whole() {
 }
 
 #[test]
+fn a_batch_is_iterated_alike_step_by_step_and_at_once() {
+    let fixture = Fixture::new(0);
+    let batch = fixture.open_one(TestBatch::dense(0, 100)).next_batch().unwrap();
+    for steps in [0, 1, 15, 16, 17, 99, 100] {
+        let mut iter = batch.iter();
+        let mut seen: Vec<_> = iter.by_ref().take(steps).map(|record| record.offset()).collect();
+        assert_eq!(iter.len(), 100 - steps);
+        iter.fold((), |(), record| seen.push(record.offset()));
+        assert_eq!(seen, (0..100).collect::<Vec<_>>(), "{steps} steps first");
+    }
+    batch.ack();
+}
+
+#[test]
 fn a_batch_of_what_is_left_acks_only_that() {
     let fixture = Fixture::new(0);
     for skip in [1, 63, 64, 65, 127, 128, 199] {
