@@ -1,137 +1,57 @@
 //! The hot path, opened to `benches/`; not part of the API.
+//!
+//! | | what is measured |
+//! |---|---|
+//! | [`Answer`] | what one Fetch answer holds of one partition: made here, and decoded |
+//! | [`Stream`] | a consumer's stream with the bench in the driver's place: takes answers, hands out records, takes acks |
+//! | [`Acks`] | deliveries that are out, and the watermark |
+//! | [`Planner`] | who is asked for what |
+//! | [`Commits`] | a tick of the commit interval |
 
-use std::sync::Arc;
+mod acks;
+mod answer;
+mod commits;
+mod planner;
+mod stream;
 
-use bytes::Bytes;
+pub use acks::Acks;
+pub use answer::{Answer, Compression, Shape};
+pub use commits::Commits;
+pub use planner::Planner;
+pub use stream::{Stream, Streams};
+
+use std::{sync::Arc, time::Instant};
 
 use crate::{
-    consumer::{acks::Assigned, run::RunCursor},
+    assignor::{self, Assignment, GroupView, MemberView},
     model::{Offset, Position, TopicPartition},
     proto::PartitionHandle,
-    records::{
-        Chunk, ChunkReader, Codecs, Segment,
-        encode::{TestBatch, TestRecord},
-        index,
-    },
 };
 
-/// What one Fetch answer holds of one partition, read again and again.
-#[derive(Debug)]
-pub struct Answer {
-    data: Bytes,
-    codecs: Codecs,
-    verify_crc: bool,
-}
-
-impl Answer {
-    /// Makes an answer of about `bytes` bytes before compression, in batches of about 16 KiB.
-    pub fn new(bytes: usize, value_len: usize, lz4: bool, verify_crc: bool) -> Self {
-        let per_batch = ((16 << 10) / (value_len + 8)) as i32;
-        let mut data = Vec::new();
-        let (mut base, mut plain_len) = (0, 0);
-        while plain_len < bytes {
-            let record = |delta: i32| TestRecord {
-                timestamp_delta: i64::from(delta / 50),
-                ..TestRecord::new(delta, letters(base + i64::from(delta), value_len))
-            };
-            let mut batch = TestBatch { records: (0..per_batch).map(record).collect(), ..TestBatch::new(base) };
-            plain_len += batch.encode().len();
-            if lz4 {
-                batch = batch.compressed(3, lz4_frame);
-            }
-            data.extend(batch.encode());
-            base += i64::from(per_batch);
-        }
-        Self { data: data.into(), codecs: Codecs::new(64 << 20), verify_crc }
-    }
-
-    /// Returns how many records there are.
-    pub fn records(&mut self) -> u64 {
-        self.segments().iter().map(|segment| u64::from(segment.count)).sum()
-    }
-
-    /// Decodes and checks everything, and delivers nothing.
-    pub fn walk(&mut self) -> usize {
-        let mut lens = 0;
-        for segment in self.segments() {
-            let read = |record| lens += segment.value(&record).map_or(0, <[u8]>::len);
-            segment.cursor().walk(&segment, u32::MAX, read).expect("good records");
-        }
-        lens
-    }
-
-    /// Hands every record out as a delivery of its own, reads key and value, acks it, and asks for the watermark at the end.
-    pub fn deliver(&mut self) -> usize {
-        let assigned = assigned();
-        let mut lens = 0;
-        for segment in self.segments() {
-            let mut cursor = RunCursor::new(assigned.open(segment));
-            while let Some(delivery) = cursor.next() {
-                if assigned.is_fenced() {
-                    break;
-                }
-                lens += delivery.key().map_or(0, <[u8]>::len) + delivery.value().map_or(0, <[u8]>::len);
-                delivery.ack();
-            }
-        }
-        lens + usize::try_from(assigned.watermark().offset.0).unwrap_or(0)
-    }
-
-    /// Hands the records out in batches, with one ack for each.
-    pub fn deliver_batches(&mut self) -> usize {
-        let assigned = assigned();
-        let mut lens = 0;
-        for segment in self.segments() {
-            let mut cursor = RunCursor::new(assigned.open(segment));
-            while let Some(batch) = cursor.next_batch() {
-                for record in &batch {
-                    lens += record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len);
-                }
-                batch.ack();
-            }
-        }
-        lens + usize::try_from(assigned.watermark().offset.0).unwrap_or(0)
-    }
-
-    fn segments(&mut self) -> Vec<Segment> {
-        let indexed = index(&self.data, Offset(0));
-        let chunk = Chunk {
-            data: self.data.clone(),
-            heads: indexed.heads,
-            aborted: Vec::new(),
-            from: Offset(0),
-            next_offset: indexed.next_offset.unwrap_or(Offset(0)),
-        };
-        let mut reader = ChunkReader::new(chunk, true, self.verify_crc);
-        std::iter::from_fn(|| reader.next_segment(&mut self.codecs)).map(|segment| segment.expect("good batches")).collect()
+/// Makes a group in which all members subscribe to all topics.
+pub fn group(members: usize, topics: usize, partitions: i32) -> GroupView {
+    let topics: Vec<Arc<str>> = (0..topics).map(|topic| format!("topic-{topic:05}").into()).collect();
+    let member = MemberView { topics: topics.clone(), ..MemberView::default() };
+    GroupView {
+        members: (0..members).map(|n| (format!("ottla-4c1f-{n:05}").into(), member.clone())).collect(),
+        partition_counts: topics.into_iter().map(|topic| (topic, partitions)).collect(),
     }
 }
 
-fn assigned() -> Arc<Assigned> {
-    let handle = PartitionHandle { partition: TopicPartition::new("bench", 0), assignment: 1 };
-    Assigned::new(handle, Position { offset: Offset(0), leader_epoch: None }, Arc::new(|_| {}))
+/// What a group's leader asks of every assignment before it is given out; returns whether it is good.
+pub fn check_assignment(group: &GroupView, assignment: &Assignment) -> bool {
+    assignor::check(group, assignment).is_ok()
 }
 
-/// Letters that differ from record to record, and compress as text does, roughly.
-fn letters(seed: i64, len: usize) -> Vec<u8> {
-    let mut state = seed.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        bytes.extend(format!("{:04x},id:", state >> 48).bytes());
-    }
-    bytes.truncate(len);
-    bytes
+fn handle(partition: i32) -> PartitionHandle {
+    PartitionHandle { partition: TopicPartition::new("bench", partition), assignment: 1 }
 }
 
-fn lz4_frame(bytes: &[u8]) -> Vec<u8> {
-    // Magic, flags (version 1, independent blocks), 64 KiB blocks, the header's checksum.
-    let mut frame = vec![0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
-    for block in bytes.chunks(64 << 10) {
-        let compressed = lz4_flex::block::compress(block);
-        frame.extend((compressed.len() as u32).to_le_bytes());
-        frame.extend(compressed);
-    }
-    frame.extend([0; 4]);
-    frame
+fn at(offset: i64) -> Position {
+    Position { offset: Offset(offset), leader_epoch: None }
+}
+
+#[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+fn start() -> Instant {
+    Instant::now()
 }

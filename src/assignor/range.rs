@@ -21,14 +21,14 @@ impl Assignor for Range {
     fn assign(&self, group: &GroupView) -> Assignment {
         let members = MemberOrder::of(group);
         let mut assignment = members.empty_assignment();
-        for (topic, &partitions) in &group.partition_counts {
-            let subscribers: Vec<_> = members.subscribed_to(topic).collect();
+        for (topic, partitions, subscribers) in members.subscribers(group) {
             let mut next = 0;
-            for (place, member) in subscribers.iter().enumerate() {
+            // Where there are fewer partitions than subscribers, the last get nothing.
+            for (nth, &place) in subscribers.iter().enumerate().take(usize::try_from(partitions).unwrap_or(0)) {
                 // The first `partitions % subscribers` members take one more.
-                let share = share(partitions, subscribers.len(), place);
+                let share = share(partitions, subscribers.len(), nth);
                 let run = (next..next + share).map(|partition| TopicPartition::new(topic.clone(), partition));
-                assignment.entry((*member).clone()).or_default().extend(run);
+                assignment.entry(members.id(place).clone()).or_default().extend(run);
                 next += share;
             }
         }
@@ -36,8 +36,8 @@ impl Assignor for Range {
     }
 }
 
-fn share(partitions: i32, members: usize, place: usize) -> i32 {
+fn share(partitions: i32, members: usize, nth: usize) -> i32 {
     let members = i32::try_from(members).expect("a group has fewer than 2^31 members");
-    let extra = usize::try_from(partitions % members).is_ok_and(|extra| place < extra);
+    let extra = usize::try_from(partitions % members).is_ok_and(|extra| nth < extra);
     partitions / members + i32::from(extra)
 }

@@ -23,7 +23,7 @@ impl Assignor for RoundRobin {
         let mut assignment = members.empty_assignment();
         let mut turn = 0;
         for (topic, &partitions) in &group.partition_counts {
-            if members.subscribed_to(topic).next().is_none() {
+            if !(0..members.len()).any(|place| members.is_subscribed(place, topic)) {
                 continue;
             }
             for partition in 0..partitions {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;

@@ -591,7 +591,7 @@ fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
 }
 
 /// Both sides of a consumer with nothing between them: who tests the core is its driver.
-#[cfg(test)]
+#[cfg(any(test, feature = "__bench"))]
 pub(crate) struct Undriven {
     pub(crate) core: Core,
     pub(crate) consumer: Consumer,
@@ -600,9 +600,10 @@ pub(crate) struct Undriven {
     pub(crate) on_event: Box<dyn Fn(crate::proto::message::Event)>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "__bench"))]
 impl ConsumerBuilder {
     /// What whoever judges a consumer has to know of it: its group, and how many bytes it may hold.
+    #[cfg(test)]
     pub(crate) fn looked_at(&self) -> (String, usize) {
         (self.group_id.clone(), self.buffer_bytes_max)
     }

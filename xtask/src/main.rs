@@ -5,6 +5,7 @@
 mod bench;
 mod chaos;
 mod fuzz;
+mod instructions;
 mod kafka;
 mod no_c;
 mod process;
@@ -20,13 +21,17 @@ cargo xtask quickstart
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one on this machine's Java.
 
 cargo xtask test [--quick] [FILTER]
-    Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, and the tests against a
-    real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
+    Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, instructions, and the tests
+    against a real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one in Docker, or one on this machine's Java.
 
 cargo xtask sim [--seeds N] [--from SEED] [--seed S [--trace]] [--planted]
     Whole groups in virtual time, one life for each seed: faults, crashes, rebalances, and every promise checked at every step. --seed
     plays one life, --trace tells its story; --planted shows that bugs which are put in on purpose are found.
+
+cargo xtask instructions [--bless]
+    Counts the instructions that the hot path takes, and holds them against benches/instructions.toml; with --bless it makes that table anew.
+    Needs valgrind. `test` does it, too.
 
 cargo xtask fuzz [SECONDS]
     Fuzzes each decoder for a minute, or for so long. Needs a nightly toolchain, and cargo-fuzz.
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::run().map_err(|error| error.to_string()),
         ["sim", ref args @ ..] => sim::run(args),
         ["test", ref args @ ..] => test::run(args),
+        ["instructions", ref args @ ..] => instructions::run(args),
         ["fuzz", ref args @ ..] => fuzz::run(args),
         ["chaos", ref args @ ..] => chaos::run(args),
         ["bench", ref args @ ..] => bench::run(args),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    no_c,
+    instructions, no_c,
     process::{call, cargo},
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
     if filter.is_none() {
         report.step("every order of acks", orders);
         report.step("examples", examples);
+        report.step("instructions", instructions::check);
     }
     if !is_quick {
         report.step("the mock beside reality", || mock_beside_reality(filter));
