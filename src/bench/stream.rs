@@ -78,8 +78,10 @@ impl Stream {
     fn commit(&mut self) -> bool {
         let mut released = false;
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Release { handle, position } = command {
-                (self.on_event)(Event::Committed { handle, position });
+            if let Command::Release { positions } = command {
+                for (handle, position) in positions {
+                    (self.on_event)(Event::Committed { handle, position });
+                }
                 released = true;
             }
         }
