@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     meter.closed();
     let settings: Vec<_> = SETTINGS.map(|(name, value)| format!("{name}={value}")).into();
     let (_, version) = rdkafka::util::get_rdkafka_version();
-    let settings = format!("{}, auto.commit.interval={:?}; BaseConsumer::poll", settings.join(", "), task.commit_interval);
+    let settings = format!("{}, auto.commit.interval={:?}, check.crcs=false (its default); BaseConsumer::poll", settings.join(", "), task.commit_interval);
     meter.print(&format!("rdkafka 0.39, librdkafka {version}"), &settings);
     Ok(())
 }
