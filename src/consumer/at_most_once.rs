@@ -71,7 +71,9 @@ impl AtMostOnce {
                     return Poll::Ready(Some(Ok(record)));
                 }
                 let Some(next) = cursor.next_offset() else {
-                    self.finish();
+                    if let Some(cursor) = self.cursor.take() {
+                        self.feed.finish(cursor);
+                    }
                     continue;
                 };
                 // Why a commit is not answered may be told just now.
@@ -95,14 +97,6 @@ impl AtMostOnce {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
-        }
-    }
-
-    /// The run is at its end, or at a record that cannot be decoded.
-    fn finish(&mut self) {
-        let Some(mut cursor) = self.cursor.take() else { return };
-        if let Some(error) = cursor.take_error() {
-            self.feed.corrupt(cursor.run(), &error);
         }
     }
 

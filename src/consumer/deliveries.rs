@@ -79,9 +79,8 @@ impl Deliveries {
     /// The run is at its end, or at a record that cannot be decoded.
     #[cold]
     fn finish(&mut self) {
-        let Some(mut cursor) = self.cursor.take() else { return };
-        if let Some(error) = cursor.take_error() {
-            self.feed.corrupt(cursor.run(), &error);
+        if let Some(cursor) = self.cursor.take() {
+            self.feed.finish(cursor);
         }
     }
 }

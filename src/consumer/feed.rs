@@ -18,7 +18,7 @@ use crate::{
     error::ConsumeError,
     model::Position,
     proto::PartitionHandle,
-    records::{ChunkReader, Codecs, RecordError},
+    records::{ChunkReader, Codecs},
 };
 
 /// How to read what was fetched.
@@ -110,19 +110,19 @@ impl Feed {
         if self.inbox.is_urgent() { self.inbox.take_urgent(self.only.as_ref()) } else { None }
     }
 
-    /// A record inside a run that cannot be decoded: as bad as a batch that cannot.
-    pub(crate) fn corrupt(&mut self, run: &Run, error: &RecordError) {
-        self.open = None;
-        self.inbox.corrupt(run.assigned().handle(), error);
+    /// Lets go of a run that is at its end, or at a record that cannot be decoded: that is as bad as a batch that cannot.
+    pub(crate) fn finish(&mut self, mut cursor: RunCursor) {
+        if let Some(error) = cursor.take_error() {
+            self.open = None;
+            self.inbox.corrupt(cursor.run().assigned().handle(), &error);
+        }
     }
 
     /// Makes one batch of a run. A record that cannot be decoded ends it, and is dealt with at once: nothing after it will be handed out.
     pub(crate) fn whole_batch(&mut self, run: Arc<Run>) -> Option<Batch> {
         let mut cursor = RunCursor::new(run);
         let batch = cursor.next_batch();
-        if let Some(error) = cursor.take_error() {
-            self.corrupt(cursor.run(), &error);
-        }
+        self.finish(cursor);
         batch
     }
 }

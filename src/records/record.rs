@@ -113,11 +113,7 @@ impl Segment {
 
     /// Record number `idx`, decoded anew; `None` if it cannot be.
     pub(crate) fn record(&self, idx: u32) -> Option<RawRecord> {
-        let number = self.head_number(idx);
-        let mut cursor = Cursor::at_head(number, &self.heads[number]);
-        let mut found = None;
-        let walked = cursor.walk(self, idx - self.heads[number].first_idx + 1, |record| found = Some(record));
-        found.filter(|_| walked.is_ok())
+        self.cursor_before(idx).next(self).ok().flatten()
     }
 
     /// The offset of record `idx`; of one that cannot be decoded, the lowest it could have.
@@ -129,12 +125,7 @@ impl Segment {
         if i64::from(head.count) == i64::from(head.last_delta) + 1 {
             return Offset(head.base.0 + i64::from(nth));
         }
-        let mut cursor = Cursor::at_head(number, head);
-        for _ in 0..nth {
-            if cursor.next(self).is_err() {
-                break;
-            }
-        }
+        let cursor = self.cursor_before(idx);
         let mut ahead = cursor;
         match ahead.next(self) {
             Ok(Some(record)) => record.offset,
@@ -192,6 +183,16 @@ impl Segment {
     pub(crate) fn body(&self, record: &RawRecord) -> (usize, &[u8]) {
         let end = headers::end(&self.data, record.headers_at()).unwrap_or(record.headers_at());
         (record.key as usize, &self.data[record.key as usize..end])
+    }
+
+    /// A cursor before record number `idx`; at the end of all, if one before it in its batch cannot be decoded.
+    fn cursor_before(&self, idx: u32) -> Cursor {
+        let number = self.head_number(idx);
+        let head = &self.heads[number];
+        let mut cursor = Cursor::at_head(number, head);
+        // An error leaves it at the end.
+        let _ = cursor.walk(self, idx - head.first_idx, |_| {});
+        cursor
     }
 
     fn head_number(&self, idx: u32) -> usize {
