@@ -70,6 +70,25 @@ fn a_paused_partition_is_not_fetched_and_what_was_fetched_is_kept() {
     assert_eq!(world.repeats(), 0);
 }
 
+/// What was paused was fetched again after a seek, and its records took the room of others until it was resumed.
+#[test]
+fn a_seek_does_not_end_a_pause() {
+    let mut world = World::new(1);
+    world.produce(0, 20);
+    let client = world.at_least_once();
+    world.run(secs(5));
+    world.with_handle(client, |handle| handle.pause([&orders(0)]));
+    world.run(secs(2));
+    let seen = world.requests.len();
+    world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(10)));
+    world.run(secs(5));
+    assert!(world.requests[seen..].iter().all(|seen| seen.fetched.is_empty()), "it is paused");
+    assert_eq!(world.handed_out(&orders(0)).len(), 20);
+    world.with_handle(client, |handle| handle.resume([&orders(0)]));
+    world.run(secs(5));
+    assert_eq!(world.handed_out(&orders(0))[20..], (10..20).collect::<Vec<_>>());
+}
+
 /// Elsewhere, one slow partition held up every other of its broker (sarama).
 #[test]
 fn a_partition_nobody_takes_from_does_not_hold_up_the_others() {
