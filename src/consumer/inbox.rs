@@ -367,9 +367,9 @@ impl Inbox {
                     let token = dropped.put(Redelivery::Record { run, idx: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
-                Notice::DroppedBatch { run, redelivery, attempt, after } => {
+                Notice::DroppedBatch { run, attempt, after } => {
                     let handle = run.assigned().handle().clone();
-                    let token = dropped.put(Redelivery::Batch { run, batch: redelivery });
+                    let token = dropped.put(Redelivery::Batch { run });
                     Command::Dropped { handle, token, attempt, after }
                 }
                 Notice::Released => Command::Nudge,

@@ -15,6 +15,7 @@ mod inbox;
 mod lane;
 mod manual;
 mod member;
+mod next;
 mod partitions;
 mod redelivery;
 mod release;
