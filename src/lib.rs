@@ -73,15 +73,19 @@ mod planted;
 mod proto;
 mod record;
 mod records;
+mod secret;
 #[cfg(test)]
 mod simulation;
 mod sync;
 mod wire;
 
 pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};
+#[cfg(feature = "__rustls")]
+pub use consumer::Tls;
 pub use consumer::{
     AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent,
-    Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo, Stats,
+    Handle, Isolation, Lag, Manual, ManualBatch, OauthToken, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record,
+    Sasl, SeekTo, Stats,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::TopicPartition;

@@ -46,16 +46,36 @@ pub struct Options {
     pub version: String,
     /// Further lines for every broker's `server.properties`; they win over the harness' own.
     pub extra_conf: Vec<(String, String)>,
+    /// What every broker listens to beside PLAINTEXT, by which brokers speak to each other (Kafka from 1.0 on).
+    pub listeners: Vec<Listener>,
     /// Further arguments for formatting the storage, such as `--feature group.version=1` (KRaft only).
     pub format_args: Vec<String>,
     /// What the brokers' JVMs shall be good at.
     pub jvm: Jvm,
 }
 
+/// A listener of its own kind.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name, in upper case.
+    pub name: &'static str,
+    /// `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub protocol: &'static str,
+    /// Its settings, without the `listener.name.NAME.` before each. Values may have several lines.
+    pub conf: Vec<(String, String)>,
+}
+
 impl Default for Options {
     /// Asks for one broker of the default version.
     fn default() -> Self {
-        Self { nodes: 1, version: DEFAULT_VERSION.into(), extra_conf: Vec::new(), format_args: Vec::new(), jvm: Jvm::default() }
+        Self {
+            nodes: 1,
+            version: DEFAULT_VERSION.into(),
+            extra_conf: Vec::new(),
+            listeners: Vec::new(),
+            format_args: Vec::new(),
+            jvm: Jvm::default(),
+        }
     }
 }
 
@@ -119,7 +139,7 @@ impl Cluster {
     fn prepare(options: &Options, jars: Jars, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).context(format!("make {}", folder.display()))?;
         let watchdog = Some(Watchdog::over(folder)?);
-        let ports = Ports::free(options.nodes)?;
+        let ports = Ports::free(options.nodes, &options.listeners)?;
         let node = |name: &str| -> Result<Node> {
             let folder = folder.join(name);
             fs::create_dir_all(&folder).context(format!("make {}", folder.display()))?;
@@ -158,6 +178,15 @@ impl Cluster {
     /// Returns the bootstrap servers, separated by commas.
     pub fn bootstrap(&self) -> String {
         self.ports.bootstrap()
+    }
+
+    /// Returns the addresses of another listener, by its name, separated by commas.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster was not started with such a listener.
+    pub fn bootstrap_of(&self, listener: &str) -> String {
+        self.ports.bootstrap_of(listener)
     }
 
     /// Returns the version that the brokers have.

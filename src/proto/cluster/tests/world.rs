@@ -125,6 +125,7 @@ pub(super) struct World {
     pub(super) events: Vec<(Duration, ClusterEvent)>,
     pub(super) requests: Vec<(Duration, BrokerAddr, i16, Request)>,
     pub(super) connects: Vec<(Duration, BrokerAddr)>,
+    pub(super) tokens_asked: u32,
     pub(super) wakeups: u64,
     conns: BTreeMap<ConnId, (BrokerAddr, VecDeque<i32>)>,
     network: BTreeMap<(Instant, u64), Event>,
@@ -156,6 +157,8 @@ pub(super) fn config(bootstrap: &[&str]) -> ClusterConfig {
         retry_backoff: ms(100),
         retry_backoff_max: secs(1),
         idle_timeout: secs(540),
+        encrypted: false,
+        sasl: None,
         seed: 7,
     }
 }
@@ -204,6 +207,7 @@ impl World {
             events: Vec::new(),
             requests: Vec::new(),
             connects: Vec::new(),
+            tokens_asked: 0,
             wakeups: 0,
             conns: BTreeMap::new(),
             network: BTreeMap::new(),
@@ -360,6 +364,7 @@ impl World {
                 ClusterOutput::Disconnect(id) => {
                     self.conns.remove(&id);
                 }
+                ClusterOutput::FetchToken => self.tokens_asked += 1,
             }
         }
         self.answers.extend(std::iter::from_fn(|| self.cluster.poll_answer()));
