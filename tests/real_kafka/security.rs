@@ -277,9 +277,11 @@ async fn connections_authenticate_anew_before_their_session_ends() {
     for (way, at, sasl) in ways {
         members.push(Member::join(builder(&at, &kafka.group(way), &topic).sasl(sasl)).await);
     }
+    let mut produced = 5;
+    kafka.produce(&topic, 2, 5);
+    eventually_async("all members read", DEADLINE, || members.iter().all(|member| member.seen().len() == 10)).await;
     let mut events: Vec<_> = members.iter().map(|member| member.handle.events()).collect();
     let started = Instant::now();
-    let mut produced = 0;
     while started.elapsed() < Duration::from_secs(15) {
         kafka.produce(&topic, 2, 5);
         produced += 5;

@@ -66,6 +66,10 @@ pub(super) struct Router {
     /// Since when they do not any more.
     refused_since: Option<Instant>,
     refusal: Complaint,
+    /// That was said to be the end.
+    gave_up: bool,
+    /// No broker is trusted, or trusts us.
+    distrust: Complaint,
     events: VecDeque<RouterEvent>,
 }
 
@@ -140,6 +144,8 @@ impl Router {
             was_authenticated: false,
             refused_since: None,
             refusal: Complaint::default(),
+            gave_up: false,
+            distrust: Complaint::default(),
             events: VecDeque::new(),
         }
     }
@@ -234,6 +240,7 @@ impl Router {
                 }
                 self.silent_since = None;
                 self.silence.is_over();
+                self.distrust.is_over();
             }
             Err(fault) => self.handle_fault(now, id, fault, out),
         }
@@ -525,7 +532,8 @@ impl Router {
 
     fn complain_of_refusal(&mut self, now: Instant, what: String, fatal: bool) {
         let kind = ProblemKind::Unauthenticated;
-        if self.refusal.is_news(now, kind) || fatal {
+        if self.refusal.is_news(now, kind) || (fatal && !self.gave_up) {
+            self.gave_up |= fatal;
             self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal }));
         }
     }
@@ -535,16 +543,15 @@ impl Router {
         let kind = ProblemKind::Untrusted;
         let addr = connection.addr();
         let has_failed = |addr: &BrokerAddr| self.health.get(addr).is_some_and(|health| health.error.is_some());
-        let what = if self.is_reached() {
-            format!("{addr}: {why}; still trying")
+        let (what, is_news) = if self.is_reached() {
+            let news = self.health.get_mut(addr).is_some_and(|health| health.nonsense.is_news(now, kind));
+            (format!("{addr}: {why}; still trying"), news)
         } else if self.brokers.values().chain(&self.bootstrap).all(has_failed) {
-            format!("no broker can be reached, still trying: {}", self.tried())
+            (format!("no broker can be reached, still trying: {}", self.tried()), self.distrust.is_news(now, kind))
         } else {
             return;
         };
-        if let Some(health) = self.health.get_mut(addr)
-            && health.nonsense.is_news(now, kind)
-        {
+        if is_news {
             self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal: false }));
         }
     }

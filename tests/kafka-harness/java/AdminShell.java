@@ -239,13 +239,13 @@ public final class AdminShell {
 
     private List<String> setPassword(Command command) throws Exception {
         String user = command.get("user");
-        List<UserScramCredentialAlteration> alterations = new ArrayList<>();
+        // One after the other: brokers take one change of a user at a time.
         for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
-            alterations.add(command.has("password")
+            UserScramCredentialAlteration alteration = command.has("password")
                 ? new UserScramCredentialUpsertion(user, new ScramCredentialInfo(mechanism, 4096), command.get("password"))
-                : new UserScramCredentialDeletion(user, mechanism));
+                : new UserScramCredentialDeletion(user, mechanism);
+            admin.alterUserScramCredentials(List.of(alteration)).all().get();
         }
-        admin.alterUserScramCredentials(alterations).all().get();
         return List.of();
     }
 
