@@ -97,6 +97,7 @@ pub(crate) enum Disconnect {
     /// What came is no Kafka frame, or one beyond the limit; says what it looks like.
     BadFrame(String),
     /// One side does not trust the other, or they do not understand each other's TLS: that does not pass by itself.
+    #[cfg_attr(not(feature = "__rustls"), allow(dead_code, reason = "there is no TLS in this build"))]
     Tls(String),
 }
 

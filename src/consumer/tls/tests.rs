@@ -194,6 +194,30 @@ fn settings_that_cannot_work_are_refused_with_what_to_do() {
     assert!(Tls::from_config(config).server_name("kafka").client().is_ok());
 }
 
+/// The same program once more, where the platform's store is another one.
+#[tokio::test]
+async fn the_platforms_cas_are_trusted_when_none_is_named() {
+    const PORT: &str = "OTTLA_TEST_PLATFORM";
+    if let Ok(port) = std::env::var(PORT) {
+        let addr = BrokerAddr { host: "localhost".into(), port: port.parse().unwrap() };
+        assert_eq!(echo(&Tls::new(), &addr).await.unwrap(), "hi");
+        assert_eq!(echo(&Tls::new().platform_roots().bundled_roots(), &addr).await.unwrap(), "hi");
+        assert!(refused(&Tls::new().bundled_roots(), &addr).await.contains("none of the trusted CAs"));
+        return;
+    }
+    let ca = Authority::new("ca");
+    let addr = Server::of(&ca).start().await;
+    let store = std::env::temp_dir().join(format!("ottla-store-{}.pem", std::process::id()));
+    fs::write(&store, ca.pem()).unwrap();
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "consumer::tls::tests::the_platforms_cas_are_trusted_when_none_is_named"]);
+    again.env(PORT, addr.port.to_string()).env("SSL_CERT_FILE", &store);
+    let output = tokio::task::spawn_blocking(move || again.output()).await.unwrap().unwrap();
+    fs::remove_file(&store).unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
 #[tokio::test]
 async fn files_hold_what_bytes_may() {
     let ca = Authority::new("ca");

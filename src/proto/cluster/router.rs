@@ -250,6 +250,8 @@ impl Router {
         let Some(connection) = self.connections.get(&id) else { return };
         let blame = match why {
             Disconnect::BadFrame(_) => Blame::Nonsense,
+            // Whoever has answered was trusted, and trusted us: something else is wrong, and the next handshake will tell.
+            Disconnect::Tls(_) if connection.has_answered() => Blame::Broker,
             Disconnect::Tls(_) => Blame::Untrusted,
             Disconnect::Closed(_) if connection.is_refused_by_closing() => Blame::Refused,
             Disconnect::Closed(_) if connection.has_answered() => Blame::Nobody,
@@ -573,6 +575,10 @@ impl Router {
 
     fn complain_of_silence(&mut self, now: Instant) {
         let kind = ProblemKind::Unreachable;
+        if self.silent_since.is_some() && self.connections.values().any(Connection::needs_token) {
+            // It is the user's program that is waited for, and brokers are only to be judged by what comes after.
+            self.silent_since = Some(now);
+        }
         let lasts = self.silent_since.is_some_and(|since| since + UNREACHABLE_AFTER <= now);
         if lasts && self.silence.is_news(now, kind) {
             let what = format!("no broker can be reached, still trying: {}", self.tried());
