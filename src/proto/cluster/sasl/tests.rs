@@ -64,7 +64,7 @@ fn a_broker_that_does_not_know_the_password_is_not_believed() {
 #[test]
 fn a_challenge_that_no_broker_should_send_is_refused_with_its_reason() {
     for (challenge, word) in [
-        ("r=somebody-else,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "nonce"),
+        ("r=an-answer-to-somebody-else,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "nonce"),
         ("r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "nonce"),
         ("r=rOprNGfwEbeRWgbNEkqO1,s=%,i=4096", "salt"),
         ("r=rOprNGfwEbeRWgbNEkqO1,s=,i=4096", "salt"),
