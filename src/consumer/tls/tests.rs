@@ -58,7 +58,7 @@ impl Server {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// Serves connections that echo one frame, and returns the address.
+    /// Answers one frame on each connection with the host's name that the client sent (SNI), and returns the address.
     async fn start(self) -> BrokerAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -71,7 +71,8 @@ impl Server {
                     assert_eq!(stream.get_ref().1.alpn_protocol(), None);
                     let mut frame = [0; 6];
                     stream.read_exact(&mut frame).await?;
-                    stream.write_all(&frame).await?;
+                    let name = stream.get_ref().1.server_name().unwrap_or("(none)").to_owned();
+                    stream.write_all(&[&(name.len() as u32).to_be_bytes()[..], name.as_bytes()].concat()).await?;
                     stream.shutdown().await?;
                     Ok::<_, io::Error>(())
                 });
@@ -82,14 +83,14 @@ impl Server {
 }
 
 /// Sends a frame, and returns the one that comes back, or how the connection ended.
-async fn echo(tls: &Tls, addr: &BrokerAddr) -> Result<String, Disconnect> {
+async fn name_sent(tls: &Tls, addr: &BrokerAddr) -> Result<String, Disconnect> {
     let config = NetConfig { tls: Some(tls.client().unwrap()), ..NetConfig::of_tests() };
     crate::net::one_frame(ConnId(1), addr.clone(), config, b"\0\0\0\x02hi").await
 }
 
 /// The words that a refused connection ends with.
 async fn refused(tls: &Tls, addr: &BrokerAddr) -> String {
-    match echo(tls, addr).await {
+    match name_sent(tls, addr).await {
         Err(Disconnect::Tls(why)) => why,
         other => panic!("{other:?}"),
     }
@@ -100,9 +101,9 @@ async fn frames_go_through_tls_of_either_version() {
     let ca = Authority::new("ca");
     for versions in EITHER_VERSION {
         let addr = Server { versions, ..Server::of(&ca) }.start().await;
-        assert_eq!(echo(&Tls::new().ca_pem(ca.pem()), &addr).await.unwrap(), "hi");
+        assert_eq!(name_sent(&Tls::new().ca_pem(ca.pem()), &addr).await.unwrap(), "localhost");
         let by_number = BrokerAddr { host: "127.0.0.1".into(), ..addr };
-        assert_eq!(echo(&Tls::new().bundled_roots().ca_pem(ca.pem()), &by_number).await.unwrap(), "hi");
+        assert_eq!(name_sent(&Tls::new().bundled_roots().ca_pem(ca.pem()), &by_number).await.unwrap(), "(none)");
     }
 }
 
@@ -118,7 +119,7 @@ async fn a_broker_that_is_not_to_be_trusted_is_not() {
     let elsewhere = Server { identity: ca.issue("broker", &["kafka.example.com"]), ..Server::of(&ca) }.start().await;
     let why = refused(&tls, &elsewhere).await;
     assert!(why.contains("another host") && why.contains("kafka.example.com") && why.contains("localhost"), "{why}");
-    assert_eq!(echo(&tls.clone().server_name("kafka.example.com"), &elsewhere).await.unwrap(), "hi");
+    assert_eq!(name_sent(&tls.clone().server_name("kafka.example.com"), &elsewhere).await.unwrap(), "kafka.example.com");
 }
 
 #[tokio::test]
@@ -129,7 +130,7 @@ async fn a_broker_may_want_a_certificate_and_says_why_it_refuses_one() {
         let addr = Server { clients: Some(ca.pem().to_owned()), versions, ..Server::of(&ca) }.start().await;
         let tls = Tls::new().ca_pem(ca.pem());
         let mine = tls.clone().client_certificate_pem(me.certificates.clone(), me.key.clone());
-        assert_eq!(echo(&mine, &addr).await.unwrap(), "hi");
+        assert_eq!(name_sent(&mine, &addr).await.unwrap(), "localhost");
         let why = refused(&tls, &addr).await;
         assert!(why.contains("it wants a client certificate"), "{why}");
         let strange = tls.clone().client_certificate_pem(stranger.certificates.clone(), stranger.key.clone());
@@ -150,7 +151,7 @@ async fn who_does_not_speak_tls_is_told_from_who_does() {
             assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             stream.write_all(answer).await.unwrap();
         });
-        let why = echo(&Tls::new().bundled_roots(), &addr).await.unwrap_err().to_string();
+        let why = name_sent(&Tls::new().bundled_roots(), &addr).await.unwrap_err().to_string();
         assert!(why.contains(expected), "{why}");
     }
 }
@@ -200,8 +201,8 @@ async fn the_platforms_cas_are_trusted_when_none_is_named() {
     const PORT: &str = "OTTLA_TEST_PLATFORM";
     if let Ok(port) = std::env::var(PORT) {
         let addr = BrokerAddr { host: "localhost".into(), port: port.parse().unwrap() };
-        assert_eq!(echo(&Tls::new(), &addr).await.unwrap(), "hi");
-        assert_eq!(echo(&Tls::new().platform_roots().bundled_roots(), &addr).await.unwrap(), "hi");
+        assert_eq!(name_sent(&Tls::new(), &addr).await.unwrap(), "localhost");
+        assert_eq!(name_sent(&Tls::new().platform_roots().bundled_roots(), &addr).await.unwrap(), "localhost");
         assert!(refused(&Tls::new().bundled_roots(), &addr).await.contains("none of the trusted CAs"));
         return;
     }
@@ -229,9 +230,9 @@ async fn files_hold_what_bytes_may() {
     let both = folder.join("me.pem");
     let tls = Tls::new().ca_file(folder.join("ca.pem")).client_certificate_files(&both, &both);
     let addr = Server { clients: Some(ca.pem().to_owned()), ..Server::of(&ca) }.start().await;
-    let echoed = echo(&tls, &addr).await;
+    let sent = name_sent(&tls, &addr).await;
     fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(echoed.unwrap(), "hi");
+    assert_eq!(sent.unwrap(), "localhost");
 }
 
 #[test]

@@ -229,6 +229,11 @@ impl Connection {
         matches!(&self.state, State::Authenticating(Authenticating { step: Step::NeedsToken, .. }))
     }
 
+    /// Whether it is about who we are: the broker has answered the handshake.
+    pub(super) fn is_authenticating(&self) -> bool {
+        matches!(&self.state, State::Authenticating(_))
+    }
+
     /// Whether a broker that hangs up now does so because it does not believe who we are: one that speaks SASL without headers has no
     /// other way to say so.
     pub(super) fn is_refused_by_closing(&self) -> bool {

@@ -258,8 +258,11 @@ impl Router {
             Disconnect::Closed(_) | Disconnect::Unreachable(_) => Blame::Broker,
         };
         let hint = match (&why, connection.has_answered(), connection.is_ready()) {
+            _ if blame == Blame::Refused => ", as a broker before Kafka 1.0 refuses credentials",
             (Disconnect::Closed(_), false, true) if self.settings.sasl.is_none() => ", as a listener that wants SASL does",
-            (Disconnect::Closed(_), false, false) if !self.settings.encrypted => ", as a listener that wants TLS does",
+            (Disconnect::Closed(_), false, false) if !self.settings.encrypted && !connection.is_authenticating() => {
+                ", as a listener that wants TLS does"
+            }
             _ => "",
         };
         let why = match why {

@@ -78,7 +78,8 @@ fn the_oldest_brokers_are_spoken_to_without_headers() {
     bad.with(|cluster, now| cluster.want_coordinator(now));
     bad.run(secs(1));
     assert_eq!(bad.problem_kinds(), [ProblemKind::Unauthenticated]);
-    assert!(bad.problems()[0].1.fatal);
+    let problem = bad.problems()[0].1;
+    assert!(problem.fatal && problem.what.contains("before Kafka 1.0") && !problem.what.contains("TLS"), "{}", problem.what);
 }
 
 #[test]
