@@ -375,3 +375,29 @@ async fn a_refused_topic_and_a_refused_group_are_named_and_access_given_back_is_
         records.close(DEADLINE).await.unwrap();
     }
 }
+
+/// Kafka 0.11 has no SaslAuthenticate: the messages go without headers, and who is refused is hung up on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_the_messages_of_sasl_without_headers_is_understood() {
+    let jaas = std::env::temp_dir().join(format!("ottla-jaas-{}.conf", std::process::id()));
+    let module = "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"alice-secret\";";
+    std::fs::write(&jaas, format!("KafkaServer {{ {module} }};")).unwrap();
+    let started = Kafka::start(Options {
+        version: "0.11.0.3".into(),
+        listeners: vec![Listener { name: "SASL", protocol: "SASL_PLAINTEXT", conf: Vec::new() }],
+        extra_conf: conf(&[("sasl.enabled.mechanisms", "PLAIN")]),
+        jvm_args: vec![format!("-Djava.security.auth.login.config={}", jaas.display())],
+        ..Options::default()
+    });
+    std::fs::remove_file(&jaas).unwrap();
+    let Some(kafka) = started else { return };
+    let (topic, group, at) = (kafka.topic("old", 1), kafka.group("old"), kafka.cluster().bootstrap_of("SASL"));
+    kafka.produce(&topic, 1, 10);
+    let member = Member::join(builder(&at, &group, &topic).sasl(plain("alice", "alice-secret"))).await;
+    eventually_async("all is read", DEADLINE, || member.seen().len() == 10).await;
+    assert_eq!(member.errors(), [""; 0]);
+    member.leave().await;
+    let error = refused(builder(&at, &group, &topic).sasl(plain("alice", "wrong"))).await;
+    assert!(matches!(error, BuildError::Unauthenticated { .. }), "{error:?}");
+    says(&error, &["user \"alice\"", "PLAIN", "before Kafka 1.0"]);
+}

@@ -52,6 +52,8 @@ pub struct Options {
     pub format_args: Vec<String>,
     /// What the brokers' JVMs shall be good at.
     pub jvm: Jvm,
+    /// Further arguments for the brokers' JVMs, such as `-Djava.security.auth.login.config=FILE`.
+    pub jvm_args: Vec<String>,
 }
 
 /// A listener of its own kind.
@@ -75,6 +77,7 @@ impl Default for Options {
             listeners: Vec::new(),
             format_args: Vec::new(),
             jvm: Jvm::default(),
+            jvm_args: Vec::new(),
         }
     }
 }
@@ -84,6 +87,7 @@ pub struct Cluster {
     jars: Jars,
     version: String,
     jvm: Jvm,
+    jvm_args: Vec<String>,
     ports: Ports,
     nodes: Vec<Node>,
     zookeeper: Option<Node>,
@@ -153,7 +157,8 @@ impl Cluster {
         }
         let nodes = (1..=options.nodes).map(|id| node(&format!("n{id}"))).collect::<Result<Vec<_>>>()?;
         let version = options.version.clone();
-        let cluster = Self { jars, version, jvm: options.jvm, ports, nodes, zookeeper, watchdog };
+        let (jvm, jvm_args) = (options.jvm, options.jvm_args.clone());
+        let cluster = Self { jars, version, jvm, jvm_args, ports, nodes, zookeeper, watchdog };
         for (node, id) in cluster.nodes.iter().zip(1..) {
             let lines = config::broker(options, cluster.jars.version, &cluster.ports, id, &node.folder.join("data"));
             write(&node.folder.join("server.properties"), &lines)?;
@@ -292,7 +297,7 @@ impl Cluster {
         if let Some(archive) = archive {
             java.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
         }
-        java.args(["-cp", &self.jars.class_path()?, main]).arg(node.folder.join(settings));
+        java.args(&self.jvm_args).args(["-cp", &self.jars.class_path()?, main]).arg(node.folder.join(settings));
         let line: Vec<OsString> = std::iter::once(java.get_program()).chain(java.get_args()).map(OsString::from).collect();
         // The line by which a start is told stands after this one, whatever the earlier lives of the broker said.
         let log = node.folder.join("log");

@@ -6,7 +6,7 @@ use super::world::{Mode, World, addr, config, ms, names, secs, topic};
 use crate::{
     model::{BrokerId, Generation},
     proto::{
-        Owner, ProblemKind, Target,
+        Disconnect, Owner, ProblemKind, Target,
         cluster::{ClusterConfig, ClusterEvent, Credentials, SaslConfig, Token},
     },
     secret::Secret,
@@ -252,4 +252,18 @@ fn distrust_is_told_when_no_address_is_left_or_at_once_when_others_are_fine() {
         assert_eq!(one.problem_kinds(), [ProblemKind::Untrusted], "seed {seed}");
         assert!(one.problems()[0].1.what.starts_with(&addr("b1").to_string()), "{:?}", one.problems());
     }
+}
+
+/// A TLS connection that breaks after it was of use is no matter of trust.
+#[test]
+fn a_connection_that_was_fine_may_break_in_tls() {
+    let mut world = World::new(1, config(&["b1"]));
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(secs(1));
+    world.ask(Owner::Group(1), Target::Coordinator, heartbeat(), secs(5));
+    world.run(ms(10));
+    world.drop_all("b1", &Disconnect::Tls("the broker sent the alert InternalError".to_owned()));
+    world.run(secs(3));
+    assert!(world.problems().is_empty(), "{:?}", world.problems());
+    assert_eq!(world.coordinator(), Some(BrokerId(1)));
 }

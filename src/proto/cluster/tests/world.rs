@@ -251,10 +251,15 @@ impl World {
     /// Changes a listener, and drops who is connected.
     pub(super) fn fail(&mut self, host: &str, mode: Mode) {
         self.sim(host).mode = mode;
+        self.drop_all(host, &Disconnect::Closed("connection reset".to_owned()));
+    }
+
+    /// Ends all connections to a host.
+    pub(super) fn drop_all(&mut self, host: &str, why: &Disconnect) {
         let lost: Vec<_> = self.conns.iter().filter(|(_, (to, _))| *to == addr(host)).map(|(id, _)| *id).collect();
         for id in lost {
             self.conns.remove(&id);
-            self.send(ms(0), Event::Disconnected(id, Disconnect::Closed("connection reset".to_owned())));
+            self.send(ms(0), Event::Disconnected(id, why.clone()));
         }
     }
 
