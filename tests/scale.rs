@@ -1,4 +1,4 @@
-//! Groups of a thousand members that share a hundred thousand partitions.
+//! Groups of a thousand members that share a hundred thousand partitions, and members of ten thousand.
 //!
 //! The bounds are those of a release on an idle machine, ten times as long without optimisation: they are there to find what grows with
 //! the square. What it takes to the instruction stands in `benches/instructions.toml`.
@@ -6,11 +6,13 @@
 #![allow(clippy::disallowed_methods, reason = "it is time that is measured")]
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ottla::{Assignor, GroupView, MemberView, Range, RoundRobin};
+use ottla::{Assignor, Consumer, GroupView, MemberView, OffsetReset, Range, RoundRobin};
+use ottla_mock::MockCluster;
 
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 
@@ -36,4 +38,35 @@ fn a_thousand_members_share_a_hundred_thousand_partitions() {
             assert_eq!(assignment.values().map(Vec::len).sum::<usize>(), 100_000);
         }
     }
+}
+
+/// From joining the group to the last record: committed offsets are asked for, and where none is, the log's start; then everything is read.
+#[tokio::test]
+async fn a_member_reads_ten_thousand_partitions_and_leaves() {
+    const PARTITIONS: i32 = 10_000;
+    let kafka = MockCluster::builder().brokers(3).topic("orders", PARTITIONS as usize).start().await;
+    for partition in 0..PARTITIONS {
+        kafka.append("orders", partition, ["an order"]);
+    }
+    let consumer = Consumer::builder("workers", [kafka.bootstrap_servers()])
+        .subscribe(["orders"])
+        .offset_reset(OffsetReset::Earliest)
+        .connect()
+        .await
+        .expect("a cluster");
+    let started = Instant::now();
+    let mut orders = consumer.at_least_once();
+    let mut read = BTreeMap::new();
+    while read.len() < PARTITIONS as usize {
+        let delivery = orders.next().await.expect("open").expect("good");
+        *read.entry(delivery.partition()).or_insert(0) += 1;
+        delivery.ack();
+    }
+    check_within_limit("10,000 partitions are read", started.elapsed());
+    assert!(read.values().all(|&times| times == 1), "nothing is read twice");
+
+    let started = Instant::now();
+    orders.close(LIMIT).await.expect("all acknowledged");
+    check_within_limit("10,000 partitions are committed and left", started.elapsed());
+    assert_eq!(kafka.committed("workers").len(), PARTITIONS as usize);
 }

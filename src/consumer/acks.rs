@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use super::run::{Progress, RawBatch, Run};
+use super::run::{Progress, Run};
 use crate::{
     model::{Offset, Position},
     proto::PartitionHandle,
-    records::Segment,
+    records::{RecordError, Segment},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Acquire, Ordering::Release},
@@ -36,7 +36,7 @@ pub(crate) enum Notice {
         after: Option<Duration>,
     },
     /// A batch was dropped unacked: likewise.
-    DroppedBatch { run: Arc<Run>, redelivery: RawBatch, attempt: u32, after: Option<Duration> },
+    DroppedBatch { run: Arc<Run>, attempt: u32, after: Option<Duration> },
     /// Nobody holds a certain run any more, and the partition is fenced, or the run was not finished: look at the watermark again.
     Released,
 }
@@ -51,6 +51,8 @@ pub(crate) struct Assigned {
     handle: PartitionHandle,
     notify: Notify,
     fenced: AtomicBool,
+    /// A record that cannot be read, found behind the stream's back.
+    unreadable: Mutex<Option<RecordError>>,
     window: Mutex<Window>,
 }
 
@@ -94,7 +96,13 @@ impl Assigned {
             live: BTreeMap::new(),
             retired: 0,
         };
-        Arc::new(Self { handle, notify, fenced: AtomicBool::new(false), window: Mutex::new(window) })
+        Arc::new(Self {
+            handle,
+            notify,
+            fenced: AtomicBool::new(false),
+            unreadable: Mutex::default(),
+            window: Mutex::new(window),
+        })
     }
 
     pub(crate) fn handle(&self) -> &PartitionHandle {
@@ -184,6 +192,15 @@ impl Assigned {
         if !self.is_fenced() {
             (self.notify)(notice);
         }
+    }
+
+    /// What is wrong with a record of a batch that was handed out, if somebody found out; told once.
+    pub(super) fn take_unreadable(&self) -> Option<RecordError> {
+        self.unreadable().take()
+    }
+
+    pub(super) fn unreadable(&self) -> MutexGuard<'_, Option<RecordError>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The end of run `seq`, which nobody holds any more.

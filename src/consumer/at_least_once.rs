@@ -13,6 +13,7 @@ use super::{
     delivery::{Batch, Delivery},
     feed::{Feed, Next},
     member::Member,
+    next::NextItem,
     redelivery::Redelivery,
 };
 use crate::error::{CloseError, ConsumeError};
@@ -50,7 +51,7 @@ impl AtLeastOnce {
     /// Cancel safe: dropping the future before it is ready loses nothing.
     #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Delivery, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.deliveries.poll_next(cx))
+        NextItem(self)
     }
 
     /// Returns a handle that pauses, seeks, watches and shuts down this consumer from anywhere.
@@ -77,7 +78,7 @@ impl AtLeastOnce {
 impl Stream for AtLeastOnce {
     type Item = Result<Delivery, ConsumeError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.deliveries.poll_next(cx)
     }
@@ -104,20 +105,18 @@ impl Batches {
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
     pub fn next_batch(&mut self) -> impl Future<Output = Option<Result<Batch, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.poll_batch(cx))
+        NextItem(self)
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, ConsumeError>>> {
         loop {
             match ready!(self.feed.poll_next(cx)) {
                 Some(Ok(Next::Run(run))) => {
-                    if let Some(batch) = self.feed.whole_batch(run) {
+                    if let Some(batch) = self.feed.whole_batch(&run) {
                         return Poll::Ready(Some(Ok(batch)));
                     }
                 }
-                Some(Ok(Next::Redelivery(Redelivery::Batch { run, batch }))) => {
-                    return Poll::Ready(Some(Ok(run.redeliver_batch(batch))));
-                }
+                Some(Ok(Next::Redelivery(Redelivery::Batch { run }))) => return Poll::Ready(Some(Ok(run.redeliver_batch()))),
                 Some(Ok(Next::Redelivery(Redelivery::Record { .. }))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),

@@ -12,6 +12,7 @@ use super::{
     delivery::Record,
     feed::{Feed, Next},
     member::Member,
+    next::NextItem,
     run::RunCursor,
 };
 use crate::{
@@ -56,19 +57,35 @@ impl AtMostOnce {
     /// Cancel safe: dropping the future before it is ready loses nothing.
     #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Record, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.poll_record(cx))
+        NextItem(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ConsumeError>>> {
+        match self.released_record() {
+            Some(record) => Poll::Ready(Some(Ok(record))),
+            None => self.poll_more(cx),
+        }
+    }
+
+    /// The next record, if it may be handed out already.
+    #[inline(always)]
+    fn released_record(&mut self) -> Option<Record> {
+        let cursor = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced())?;
+        cursor.next_record_below(self.released)
+    }
+
+    /// Off the hot path: a commit to wait for, a new run, an error.
+    #[inline(never)]
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ConsumeError>>> {
         loop {
+            if let Some(record) = self.released_record() {
+                return Poll::Ready(Some(Ok(record)));
+            }
             if let Some(cursor) = &mut self.cursor {
                 if cursor.run().assigned().is_fenced() {
                     self.cursor = None;
                     continue;
-                }
-                if let Some(record) = cursor.next_record_below(self.released) {
-                    return Poll::Ready(Some(Ok(record)));
                 }
                 let Some(next) = cursor.next_offset() else {
                     if let Some(cursor) = self.cursor.take() {
@@ -124,7 +141,7 @@ impl AtMostOnce {
 impl Stream for AtMostOnce {
     type Item = Result<Record, ConsumeError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_record(cx)
     }

@@ -491,7 +491,7 @@ impl ConsumerBuilder {
                 return invalid(setting, format!("{bytes} must be at least 1 and at most {}", i32::MAX));
             }
         }
-        self.bootstrap.iter().map(|addr| parse_addr(addr)).collect()
+        self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect()
     }
 
     fn is_encrypted(&self) -> bool {
@@ -705,6 +705,7 @@ mod tests {
         assert!(builder().check().is_ok());
         check(ConsumerBuilder::new("".into(), vec!["localhost:9092".into()]).subscribe(["topic"]), "builder(group_id)");
         check(ConsumerBuilder::new("group".into(), vec![]).subscribe(["topic"]), "builder(bootstrap)");
+        check(ConsumerBuilder::new("group".into(), vec!["localhost:9092,".into()]).subscribe(["topic"]), "builder(bootstrap)");
         check(ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]), "subscribe");
         check(builder().subscribe(["no spaces"]), "subscribe");
         check(builder().assignors([]), "assignors");
@@ -716,6 +717,13 @@ mod tests {
         check(builder().request_timeout(Duration::from_millis(400)), "request_timeout");
         check(builder().buffer_bytes_max(0), "buffer_bytes_max");
         check(builder().unacked_records_max(0), "unacked_records_max");
+    }
+
+    #[test]
+    fn a_list_of_addresses_may_come_as_one_string() {
+        let builder = ConsumerBuilder::new("group".into(), vec!["a:1, b:2".into(), "c:3".into()]).subscribe(["topic"]);
+        let ports: Vec<_> = builder.check().expect("three addresses").iter().map(|addr| addr.port).collect();
+        assert_eq!(ports, [1, 2, 3]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Deliveries {
     }
 
     /// Gives the next delivery. A record leaves its run only in the step that returns it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ConsumeError>>> {
         loop {
             if let Some(cursor) = &mut self.cursor

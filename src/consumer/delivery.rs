@@ -4,10 +4,7 @@ use std::{fmt, iter::FusedIterator, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{
-    acks::Notice,
-    run::{RawBatch, Run},
-};
+use super::{acks::Notice, run::Run};
 use crate::{
     model::{LeaderEpoch, Offset, TopicPartition},
     record::{OwnedHeader, OwnedRecord},
@@ -130,14 +127,13 @@ impl Record {
 #[must_use = "a batch that is dropped without `ack` is delivered again"]
 pub struct Batch {
     run: Arc<Run>,
-    raw: RawBatch,
     /// Cleared when there is nothing more to tell.
     armed: bool,
 }
 
 impl Batch {
-    pub(super) fn new(run: Arc<Run>, raw: RawBatch) -> Self {
-        Self { run, raw, armed: true }
+    pub(super) fn new(run: Arc<Run>) -> Self {
+        Self { run, armed: true }
     }
 
     /// Returns the topic's name.
@@ -156,24 +152,30 @@ impl Batch {
     }
 
     /// Returns how many records there are.
+    ///
+    /// They have to be decoded for that, unless [`iter`](Self::iter) has gone through them before: a batch ends before a record that
+    /// cannot be.
     pub fn len(&self) -> usize {
-        (self.raw.end - self.raw.start.idx()) as usize
+        (self.run.readable_end() - self.run.first()) as usize
     }
 
     /// Returns whether there are no records. A stream hands out no such batch.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.run.is_empty()
     }
 
     /// Returns the offset of the first record.
     pub fn first_offset(&self) -> i64 {
-        self.run.segment().offset_of(self.raw.start.idx()).0
+        self.run.segment().offset_of(self.run.first()).0
     }
 
     /// Returns the offset after the batch: where one goes on who has dealt with it. Not `first_offset() + len()`, for there may be gaps.
     pub fn next_offset(&self) -> i64 {
         let segment = self.run.segment();
-        if self.raw.end == segment.count { segment.next.offset.0 } else { segment.offset_of(self.raw.end).0 }
+        match self.run.readable_end() {
+            end if end == segment.count => segment.next.offset.0,
+            end => segment.offset_of(end).0,
+        }
     }
 
     /// Returns the leader epoch that the log had just before an offset of this batch, or after it; `None` where no record tells.
@@ -190,18 +192,19 @@ impl Batch {
 
     /// Iterates over the records in the order of their offsets.
     pub fn iter(&self) -> BatchIter<'_> {
-        BatchIter { run: &self.run, reader: Reader::new(self.raw.start, self.raw.end), left: self.len() }
+        let segment = self.run.segment();
+        BatchIter { run: &self.run, reader: Reader::new(segment.cursor(), segment.count) }
     }
 
     /// Returns which attempt at this batch this is: 1 is the first.
     pub fn attempt(&self) -> u32 {
-        self.run.attempt(self.raw.start.idx())
+        self.run.attempt(self.run.first())
     }
 
     /// States that the work on all these records is done, as [`Delivery::ack`] does for one.
     pub fn ack(mut self) {
         self.armed = false;
-        self.run.ack_all(self.raw.start.idx(), self.raw.end);
+        self.run.ack_all();
     }
 
     /// Gives the batch back, to be delivered again no sooner than after `delay`.
@@ -211,13 +214,15 @@ impl Batch {
 
     fn give_back(&mut self, after: Option<Duration>) {
         self.armed = false;
-        let attempt = self.run.note_given_back(self.raw.start.idx());
-        self.run.assigned().give_back(Notice::DroppedBatch { run: Arc::clone(&self.run), redelivery: self.raw, attempt, after });
+        let attempt = self.run.note_given_back(self.run.first());
+        self.run.assigned().give_back(Notice::DroppedBatch { run: Arc::clone(&self.run), attempt, after });
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
+        // While the run can still be asked: the stream goes on behind it only if every record could be read.
+        self.run.readable_end();
         if self.armed {
             self.give_back(None);
         }
@@ -250,7 +255,15 @@ impl<'a> IntoIterator for &'a Batch {
 pub struct BatchIter<'a> {
     run: &'a Run,
     reader: Reader,
-    left: usize,
+}
+
+impl BatchIter<'_> {
+    /// There is nothing more: because everything was read?
+    fn end(&self) {
+        if self.reader.is_at_end() {
+            self.run.note_readable();
+        }
+    }
 }
 
 impl<'a> Iterator for BatchIter<'a> {
@@ -258,29 +271,34 @@ impl<'a> Iterator for BatchIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<BatchRecord<'a>> {
-        // Every record up to the end was decoded once, when the batch was made.
-        let raw = self.reader.next(self.run.segment())?;
-        self.left -= 1;
-        Some(BatchRecord { run: self.run, raw })
+        match self.reader.next(self.run.segment()) {
+            Some(raw) => Some(BatchRecord { run: self.run, raw }),
+            None => {
+                self.end();
+                None
+            }
+        }
     }
 
+    /// There may be fewer than the batch says, where one cannot be decoded.
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        (0, Some(self.reader.left()))
     }
 
     #[inline]
-    fn fold<A, F: FnMut(A, BatchRecord<'a>) -> A>(self, init: A, mut fold: F) -> A {
+    fn fold<A, F: FnMut(A, BatchRecord<'a>) -> A>(mut self, init: A, mut fold: F) -> A {
         let run = self.run;
-        self.reader.fold(run.segment(), init, |folded, raw| fold(folded, BatchRecord { run, raw }))
+        let folded = self.reader.fold(run.segment(), init, |folded, raw| fold(folded, BatchRecord { run, raw }));
+        self.end();
+        folded
     }
 }
 
-impl ExactSizeIterator for BatchIter<'_> {}
 impl FusedIterator for BatchIter<'_> {}
 
 impl fmt::Debug for BatchIter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchIter").field("left", &self.len()).finish_non_exhaustive()
+        f.debug_struct("BatchIter").field("left", &self.reader.left()).finish_non_exhaustive()
     }
 }
 

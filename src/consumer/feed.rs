@@ -3,7 +3,7 @@
 //! Checksums, decompression and decoding happen here, one batch at a time, and only for what the user really takes.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     error::ConsumeError,
     model::Position,
     proto::PartitionHandle,
-    records::{ChunkReader, Codecs},
+    records::{ChunkReader, Codecs, RecordError},
 };
 
 /// How to read what was fetched.
@@ -34,6 +34,8 @@ pub(crate) struct Feed {
     /// The one partition to read; `None` for all.
     only: Option<PartitionHandle>,
     open: Option<(Arc<Assigned>, ChunkReader)>,
+    /// What was handed out as a batch last: perhaps nobody has gone through all of its records yet.
+    unchecked: Option<(Arc<Assigned>, Weak<Run>)>,
     codecs: Codecs,
     settings: ReadSettings,
 }
@@ -46,7 +48,7 @@ pub(crate) enum Next {
 
 impl Feed {
     pub(crate) fn new(inbox: Arc<Inbox>, only: Option<PartitionHandle>, settings: ReadSettings) -> Self {
-        Self { inbox, only, open: None, codecs: Codecs::new(settings.decompressed_bytes_max), settings }
+        Self { inbox, only, open: None, unchecked: None, codecs: Codecs::new(settings.decompressed_bytes_max), settings }
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
@@ -58,6 +60,7 @@ impl Feed {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Next, ConsumeError>>> {
         // Once per run, not per record: a stream that always has something must still let other tasks run.
         let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        self.check_last_batch();
         loop {
             if let Some((assigned, _)) = &self.open
                 && assigned.is_fenced()
@@ -90,9 +93,8 @@ impl Feed {
                     return Poll::Ready(Some(Ok(Next::Run(run))));
                 }
                 Some(Err(error)) => {
-                    let handle = assigned.handle().clone();
-                    self.open = None;
-                    self.inbox.corrupt(&handle, &error);
+                    let assigned = Arc::clone(assigned);
+                    self.give_up(&assigned, &error);
                 }
                 None => self.open = None,
             }
@@ -113,16 +115,38 @@ impl Feed {
     /// Lets go of a run that is at its end, or at a record that cannot be decoded: that is as bad as a batch that cannot.
     pub(crate) fn finish(&mut self, mut cursor: RunCursor) {
         if let Some(error) = cursor.take_error() {
-            self.open = None;
-            self.inbox.corrupt(cursor.run().assigned().handle(), &error);
+            self.give_up(cursor.run().assigned(), &error);
         }
     }
 
-    /// Makes one batch of a run. A record that cannot be decoded ends it, and is dealt with at once: nothing after it will be handed out.
-    pub(crate) fn whole_batch(&mut self, run: Arc<Run>) -> Option<Batch> {
-        let mut cursor = RunCursor::new(run);
-        let batch = cursor.next_batch();
-        self.finish(cursor);
-        batch
+    /// Makes one batch of a run.
+    pub(crate) fn whole_batch(&mut self, run: &Arc<Run>) -> Option<Batch> {
+        match run.whole_batch() {
+            Ok(batch) => {
+                self.unchecked = Some((Arc::clone(run.assigned()), Arc::downgrade(run)));
+                Some(batch)
+            }
+            Err(error) => {
+                self.give_up(run.assigned(), &error);
+                None
+            }
+        }
+    }
+
+    /// Nothing is handed out behind a record that cannot be decoded. One of the last batch is found here, if nobody has found it before.
+    fn check_last_batch(&mut self) {
+        let Some((assigned, run)) = self.unchecked.take() else { return };
+        if let Some(run) = run.upgrade() {
+            run.readable_end();
+        }
+        if let Some(error) = assigned.take_unreadable() {
+            self.give_up(&assigned, &error);
+        }
+    }
+
+    /// Throws away what comes after something that cannot be read.
+    fn give_up(&mut self, assigned: &Assigned, error: &RecordError) {
+        self.open = None;
+        self.inbox.corrupt(assigned.handle(), error);
     }
 }

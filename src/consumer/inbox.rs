@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -199,7 +199,10 @@ impl Inbox {
                 let mut lane = self.new_lane(state.mode == Mode::Manual, handle.clone(), position, true);
                 lane.committed = committed;
                 lane.position = Some(position.offset);
+                lane.unclaimed = state.split;
+                let mut is_unclaimed_already = false;
                 if let Some(old) = state.lanes.get_mut(&handle.partition) {
+                    is_unclaimed_already = old.unclaimed;
                     lane.paused = old.paused;
                     lane.watermarks = old.watermarks;
                     old.assigned.fence();
@@ -207,7 +210,7 @@ impl Inbox {
                     wakers.add(old.waiting.take());
                 }
                 if state.split {
-                    if !state.unclaimed.contains(&handle.partition) {
+                    if !is_unclaimed_already {
                         state.unclaimed.push_back(handle.partition.clone());
                     }
                     wakers.add(state.waiting.take());
@@ -364,9 +367,9 @@ impl Inbox {
                     let token = dropped.put(Redelivery::Record { run, idx: redelivery });
                     Command::Dropped { handle, token, attempt, after }
                 }
-                Notice::DroppedBatch { run, redelivery, attempt, after } => {
+                Notice::DroppedBatch { run, attempt, after } => {
                     let handle = run.assigned().handle().clone();
-                    let token = dropped.put(Redelivery::Batch { run, batch: redelivery });
+                    let token = dropped.put(Redelivery::Batch { run });
                     Command::Dropped { handle, token, attempt, after }
                 }
                 Notice::Released => Command::Nudge,
@@ -383,6 +386,7 @@ impl Inbox {
             paused: false,
             started,
             revoking: false,
+            unclaimed: false,
             release: ReleaseWindow::new(start.offset),
             watermarks: None,
             committed: None,
@@ -405,13 +409,16 @@ impl Inbox {
 
     fn drop_lanes(&self, state: &mut State, handles: &[PartitionHandle], wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
         for handle in handles {
-            let Some(mut lane) = state.lanes.shift_remove(&handle.partition) else { continue };
+            let Some(lane) = state.lanes.get_mut(&handle.partition) else { continue };
             lane.assigned.fence();
-            self.purge(&mut lane, garbage, &mut state.redeliveries);
+            self.purge(lane, garbage, &mut state.redeliveries);
             wakers.add(lane.waiting.take());
-            state.turns.retain(|partition| *partition != handle.partition);
-            state.unclaimed.retain(|partition| *partition != handle.partition);
         }
+        // All at once: one by one, each would move those behind it.
+        let gone: IndexSet<_> = handles.iter().map(|handle| &handle.partition).collect();
+        state.lanes.retain(|partition, _| !gone.contains(partition));
+        state.turns.retain(|partition| !gone.contains(partition));
+        state.unclaimed.retain(|partition| !gone.contains(partition));
         state.blocked = false;
         wakers.add(state.waiting.take());
     }
@@ -578,7 +585,9 @@ impl Inbox {
             return Poll::Ready(None);
         }
         while let Some(partition) = state.unclaimed.pop_front() {
-            if let Some(lane) = state.lanes.get(&partition).filter(|lane| !lane.revoking) {
+            let Some(lane) = state.lanes.get_mut(&partition) else { continue };
+            lane.unclaimed = false;
+            if !lane.revoking {
                 return Poll::Ready(Some(Ok((lane.assigned.handle().clone(), Arc::clone(&lane.claim)))));
             }
         }

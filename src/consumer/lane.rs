@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub(super) paused: bool,
     pub(super) started: bool,
     pub(super) revoking: bool,
+    /// It waits for a stream of its own: it is among those that `poll_claim` answers.
+    pub(super) unclaimed: bool,
     /// At most once: how far records may be handed out.
     pub(super) release: ReleaseWindow,
     pub(super) watermarks: Option<Watermarks>,

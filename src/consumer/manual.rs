@@ -14,6 +14,7 @@ use super::{
     feed::{Feed, Next},
     inbox::Inbox,
     member::Member,
+    next::NextItem,
 };
 use crate::{
     error::{CloseError, CommitError, ConsumeError},
@@ -48,7 +49,7 @@ impl Manual {
     ///
     /// Cancel safe: dropping the future before it is ready loses nothing.
     pub fn next_batch(&mut self) -> impl Future<Output = Option<Result<ManualBatch, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.poll_batch(cx))
+        NextItem(self)
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<ManualBatch, ConsumeError>>> {
@@ -56,7 +57,7 @@ impl Manual {
             match ready!(self.feed.poll_next(cx)) {
                 Some(Ok(Next::Run(run))) => {
                     let handle = run.assigned().handle().clone();
-                    if let Some(batch) = self.feed.whole_batch(run) {
+                    if let Some(batch) = self.feed.whole_batch(&run) {
                         return Poll::Ready(Some(Ok(ManualBatch { batch, handle, inbox: Arc::clone(self.feed.inbox()) })));
                     }
                 }

@@ -15,6 +15,7 @@ mod inbox;
 mod lane;
 mod manual;
 mod member;
+mod next;
 mod partitions;
 mod redelivery;
 mod release;
@@ -60,7 +61,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Starts to describe a member of the consumer group `group_id` (Java: `group.id`), which finds its cluster through the
-    /// `bootstrap` addresses (Java: `bootstrap.servers`), each `host:port`.
+    /// `bootstrap` addresses (Java: `bootstrap.servers`), each `host:port`, or several with commas between them.
     pub fn builder<S: Into<String>>(group_id: impl Into<String>, bootstrap: impl IntoIterator<Item = S>) -> ConsumerBuilder {
         ConsumerBuilder::new(group_id.into(), bootstrap.into_iter().map(Into::into).collect())
     }

@@ -15,6 +15,7 @@ use super::{
     feed::{Feed, ReadSettings},
     inbox::Inbox,
     member::Member,
+    next::NextItem,
 };
 use crate::{
     error::{CloseError, ConsumeError},
@@ -47,7 +48,7 @@ impl Partitions {
     /// Cancel safe: dropping the future before it is ready loses nothing.
     #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<PartitionStream, ConsumeError>>> + Send {
-        std::future::poll_fn(|cx| self.poll_partition(cx))
+        NextItem(self)
     }
 
     fn poll_partition(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PartitionStream, ConsumeError>>> {
@@ -135,7 +136,7 @@ impl PartitionStream {
     /// Cancel safe: dropping the future before it is ready loses nothing.
     #[expect(clippy::should_implement_trait, reason = "it is awaited: nobody takes it for an iterator's")]
     pub fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send {
-        std::future::poll_fn(|cx| self.poll_delivery(cx))
+        NextItem(self)
     }
 
     #[inline]

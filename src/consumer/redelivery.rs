@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    delivery::Delivery,
-    run::{RawBatch, Run},
-};
+use super::{delivery::Delivery, run::Run};
 use crate::proto::PartitionHandle;
 
 /// A record, or a batch, that was dropped without an ack and is to be handed out again.
@@ -20,7 +17,6 @@ pub(crate) enum Redelivery {
     },
     Batch {
         run: Arc<Run>,
-        batch: RawBatch,
     },
 }
 
@@ -61,7 +57,7 @@ impl DroppedRecords {
     pub(super) fn take_all(&self, handle: &PartitionHandle) -> Vec<Redelivery> {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |redelivery: &Redelivery| match redelivery {
-            Redelivery::Record { run, .. } | Redelivery::Batch { run, .. } => run.assigned().handle() == handle,
+            Redelivery::Record { run, .. } | Redelivery::Batch { run } => run.assigned().handle() == handle,
         };
         let tokens: Vec<u64> = resting.1.iter().filter(|(_, redelivery)| of(redelivery)).map(|(token, _)| *token).collect();
         tokens.into_iter().filter_map(|token| resting.1.remove(&token)).collect()

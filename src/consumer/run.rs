@@ -12,17 +12,18 @@ use super::{
 };
 use crate::{
     model::{Offset, Position, TopicPartition},
-    records::{Cursor, Reader, RecordError, Segment},
+    records::{Reader, RecordError, Segment},
     sync::{
         Mutex, MutexGuard,
         atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU32,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
 };
 
-const WORD: u32 = u64::BITS;
+/// Nobody has gone through the records yet.
+const UNCHECKED: u32 = u32::MAX;
 
 /// Records of one partition in one buffer, and which of them are acked.
 ///
@@ -34,14 +35,18 @@ pub(crate) struct Run {
     pub(super) seq: u64,
     /// All records are acked at once, whatever `acked` says.
     all: AtomicBool,
-    /// One bit for each record, by its number: offsets may have gaps of any size.
-    acked: Box<[AtomicU64]>,
+    /// One for each record, by its number: offsets may have gaps of any size. A byte each, because a bit would need an atomic
+    /// read-modify-write, which costs as much as decoding the record.
+    acked: Box<[AtomicBool]>,
     /// How many records were handed out, those to skip included.
     handed: AtomicU32,
     /// How often a record was given back or handed out again: as long as it is 0, nobody looks into `attempts`.
     retries: AtomicU32,
     /// How often each record, or the batch that begins with it, was given back.
     attempts: Mutex<BTreeMap<u32, u32>>,
+    /// The number after the last record that can be decoded, or `UNCHECKED`. It matters where all are handed out at once: whoever goes
+    /// through them one by one finds out.
+    readable: AtomicU32,
 }
 
 /// How far a run is acked from its start.
@@ -55,20 +60,11 @@ pub(crate) enum Progress {
     Untouched,
 }
 
-/// Where a batch begins and ends within its run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RawBatch {
-    pub(super) start: Cursor,
-    /// The number of the record after the last.
-    pub(super) end: u32,
-}
-
 impl Run {
     /// A run outside of any window, until it has its number.
     pub(super) fn new(assigned: Arc<Assigned>, segment: Segment) -> Self {
         let (skip, count) = (segment.skip, segment.count);
-        let acked: Box<[AtomicU64]> =
-            (0..count.div_ceil(WORD)).map(|word| AtomicU64::new(bits_below(skip, word) | !bits_below(count, word))).collect();
+        let acked = (0..count).map(|idx| AtomicBool::new(idx < skip)).collect();
         Self {
             segment,
             assigned,
@@ -78,6 +74,7 @@ impl Run {
             handed: AtomicU32::new(skip),
             retries: AtomicU32::new(0),
             attempts: Mutex::default(),
+            readable: AtomicU32::new(UNCHECKED),
         }
     }
 
@@ -108,10 +105,51 @@ impl Run {
         Delivery::new(Arc::clone(self), record)
     }
 
+    /// Hands out all records as one batch; not even one, if the first cannot be decoded.
+    ///
+    /// The others are decoded when somebody goes through them, and by whoever is done with the batch if nobody did: what cannot be read is
+    /// not acked unseen.
+    pub(crate) fn whole_batch(self: &Arc<Self>) -> Result<Batch, RecordError> {
+        self.segment.cursor().next(&self.segment)?;
+        self.handed.store(self.segment.count, Relaxed);
+        Ok(Batch::new(Arc::clone(self)))
+    }
+
     /// Makes a batch of one that was given back.
-    pub(crate) fn redeliver_batch(self: &Arc<Self>, batch: RawBatch) -> Batch {
+    pub(crate) fn redeliver_batch(self: &Arc<Self>) -> Batch {
         self.retries.fetch_add(1, Release);
-        Batch::new(Arc::clone(self), batch)
+        Batch::new(Arc::clone(self))
+    }
+
+    /// The number of the first record to hand out.
+    pub(super) fn first(&self) -> u32 {
+        self.segment.skip
+    }
+
+    /// The number after the last record that can be decoded; goes through them, unless somebody has. What is wrong with the next one is
+    /// for [`Assigned::take_unreadable`].
+    pub(crate) fn readable_end(&self) -> u32 {
+        let known = self.readable.load(Relaxed);
+        if known != UNCHECKED {
+            return known;
+        }
+        let mut end = self.first();
+        match self.segment.cursor().walk(&self.segment, u32::MAX, |record| end = record.idx + 1) {
+            Ok(()) => self.readable.store(end, Relaxed),
+            Err(error) => {
+                let mut unreadable = self.assigned.unreadable();
+                // Another may have found it at the same time, and it may have been dealt with.
+                if self.readable.swap(end, Relaxed) == UNCHECKED {
+                    *unreadable = Some(error);
+                }
+            }
+        }
+        end
+    }
+
+    /// Somebody has gone through all records.
+    pub(super) fn note_readable(&self) {
+        self.readable.store(self.segment.count, Relaxed);
     }
 
     pub(super) fn segment(&self) -> &Segment {
@@ -124,18 +162,12 @@ impl Run {
 
     #[inline]
     pub(super) fn ack(&self, idx: u32) {
-        self.acked[(idx / WORD) as usize].fetch_or(1 << (idx % WORD), Release);
+        self.acked[idx as usize].store(true, Release);
     }
 
-    /// Acks records `from..to`.
-    pub(super) fn ack_all(&self, from: u32, to: u32) {
-        if from <= self.segment.skip && to == self.segment.count {
-            self.all.store(true, Release);
-            return;
-        }
-        for word in from / WORD..to.div_ceil(WORD) {
-            self.acked[word as usize].fetch_or(bits_below(to, word) & !bits_below(from, word), Release);
-        }
+    /// Acks every record that can be read.
+    pub(super) fn ack_all(&self) {
+        self.all.store(true, Release);
     }
 
     /// Which attempt at a record this is: 1 is the first.
@@ -167,36 +199,31 @@ impl Run {
         let acked = if self.all.load(Relaxed) {
             u64::from(self.segment.count)
         } else {
-            self.acked.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
+            self.acked.iter().map(|acked| u64::from(acked.load(Relaxed))).sum()
         };
         u64::from(self.handed.load(Relaxed)) + u64::from(self.retries.load(Relaxed)) + acked
     }
 
     /// How many records were handed out and not acked.
     pub(super) fn unacked(&self) -> usize {
-        self.handed_unacked().map(|(_, bits)| bits.count_ones() as usize).sum()
+        self.handed_unacked().count()
     }
 
     pub(super) fn oldest_unacked(&self) -> Option<Offset> {
-        let (word, bits) = self.handed_unacked().find(|&(_, bits)| bits != 0)?;
-        Some(self.segment.offset_of(word * WORD + bits.trailing_zeros()))
+        self.handed_unacked().next().map(|idx| self.segment.offset_of(idx))
     }
 
-    /// The records handed out and not acked, as bits, word by word.
-    fn handed_unacked(&self) -> impl Iterator<Item = (u32, u64)> {
+    /// The numbers of the records handed out and not acked.
+    fn handed_unacked(&self) -> impl Iterator<Item = u32> {
         let handed = if self.all.load(Acquire) { 0 } else { self.handed.load(Relaxed) };
-        (0..handed.div_ceil(WORD)).map(move |word| (word, !self.acked[word as usize].load(Acquire) & bits_below(handed, word)))
+        (0..handed).filter(|&idx| !self.acked[idx as usize].load(Acquire))
     }
 
     fn first_unacked(&self) -> Option<u32> {
         if self.all.load(Acquire) {
-            return None;
+            return Some(self.readable_end()).filter(|&end| end < self.segment.count);
         }
-        // The bits after the last record are set.
-        (0..).zip(&self.acked).find_map(|(word, bits)| {
-            let ones = bits.load(Acquire).trailing_ones();
-            (ones < WORD).then_some(word * WORD + ones)
-        })
+        (0..).zip(&self.acked).find_map(|(idx, acked)| (!acked.load(Acquire)).then_some(idx))
     }
 
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {
@@ -207,7 +234,10 @@ impl Run {
 impl Drop for Run {
     /// Settles the run: nobody can ack any more.
     fn drop(&mut self) {
-        self.assigned.retire(self.seq, self.progress(), self.next(), self.activity());
+        // No less than `activity` ever was; counting the acks would cost something for each record.
+        let activity =
+            u64::from(self.handed.load(Relaxed)) + u64::from(self.retries.load(Relaxed)) + u64::from(self.segment.count);
+        self.assigned.retire(self.seq, self.progress(), self.next(), activity);
     }
 }
 
@@ -219,14 +249,6 @@ impl fmt::Debug for Run {
             .field("count", &self.segment.count)
             .field("progress", &self.progress())
             .finish_non_exhaustive()
-    }
-}
-
-/// The bits of word `word` that stand for records before `idx`.
-fn bits_below(idx: u32, word: u32) -> u64 {
-    match idx.saturating_sub(word * WORD) {
-        bits @ 0..WORD => (1 << bits) - 1,
-        _ => u64::MAX,
     }
 }
 
@@ -283,18 +305,5 @@ impl RunCursor {
         self.run.handed.store(record.idx + 1, Relaxed);
         self.run.ack(record.idx);
         Some(Record::new(Arc::clone(&self.run), record))
-    }
-
-    /// Hands out all that is left as one batch.
-    ///
-    /// Every record is decoded here once, so that a batch holds only what can be read: a malformed record ends the batch before it. Were
-    /// it left to the iteration, a user who does not iterate to the end would ack it unseen.
-    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
-        let (start, end) = self.reader.skip_all(&self.run.segment);
-        if end == start.idx() {
-            return None;
-        }
-        self.run.handed.store(end, Relaxed);
-        Some(Batch::new(Arc::clone(&self.run), RawBatch { start, end }))
     }
 }

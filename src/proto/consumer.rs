@@ -99,6 +99,8 @@ struct Owned {
     /// The topic that its position is in: since the position was asked for, which may be long before reading starts.
     topic: Identity,
     started: bool,
+    /// The user wants nothing of it for now.
+    paused: bool,
     /// A corrupt batch was found at this offset and has been fetched again: the second time the user is told.
     refetched: Option<Offset>,
 }
@@ -410,7 +412,10 @@ impl Consumer {
             Command::Corrupt { handle, offset, next_offset, what } => self.handle_corrupt(now, handle, offset, next_offset, what),
             Command::Pause { partitions, paused } => {
                 for partition in partitions {
-                    self.fetcher.pause(&partition, paused);
+                    if let Some(owned) = self.owned.get_mut(&partition) {
+                        owned.paused = paused;
+                        self.fetcher.pause(&partition, paused);
+                    }
                 }
             }
             Command::Seek { partition, to } => self.handle_seek(now, partition, to),
@@ -496,14 +501,17 @@ impl Consumer {
 
     /// Takes a partition on under a new assignment number; every older handle of it is stale from here on.
     fn renew(&mut self, partition: &TopicPartition) -> PartitionHandle {
+        // It is paused until it is resumed, wherever it is read from.
+        let mut paused = false;
         if let Some(old) = self.owned.get(partition) {
+            paused = old.paused;
             let old = old.handle.clone();
             self.forget(&old);
         }
         self.assignments += 1;
         let handle = PartitionHandle { partition: partition.clone(), assignment: self.assignments };
         let topic = Identity::of(self.cluster.view().topics.get(partition.topic()));
-        self.owned.insert(partition.clone(), Owned { handle: handle.clone(), topic, started: false, refetched: None });
+        self.owned.insert(partition.clone(), Owned { handle: handle.clone(), topic, started: false, paused, refetched: None });
         handle
     }
 
@@ -535,11 +543,12 @@ impl Consumer {
 
     /// Begins reading at `position`.
     fn start(&mut self, now: Instant, handle: PartitionHandle, position: Position, committed: Option<Position>) {
-        if let Some(owned) = self.owned.get_mut(&handle.partition) {
-            owned.started = true;
-        }
         self.committer.assign(now, &handle, position, committed);
         self.fetcher.add(now, &handle, position, self.cluster.view());
+        if let Some(owned) = self.owned.get_mut(&handle.partition) {
+            owned.started = true;
+            self.fetcher.pause(&handle.partition, owned.paused);
+        }
         self.events.push_back(Event::Started { handle, position, committed });
     }
 

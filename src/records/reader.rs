@@ -51,10 +51,11 @@ impl Reader {
 
     /// Reads what is left, and folds it.
     #[inline]
-    pub(crate) fn fold<A>(mut self, segment: &Segment, mut folded: A, mut fold: impl FnMut(A, RawRecord) -> A) -> A {
+    pub(crate) fn fold<A>(&mut self, segment: &Segment, mut folded: A, mut fold: impl FnMut(A, RawRecord) -> A) -> A {
         for record in &self.ahead[self.next..self.filled] {
             folded = fold(folded, *record);
         }
+        self.next = self.filled;
         let mut folded = Some(folded);
         // An error ends it, as it ends `next`.
         let _ = self.cursor.walk(segment, self.end.saturating_sub(self.cursor.idx()), |record| {
@@ -63,28 +64,19 @@ impl Reader {
         folded.expect("put back after each record")
     }
 
-    /// Decodes all that is left and steps over it: where that begins, and the number of the record where it ends.
-    pub(crate) fn skip_all(&mut self, segment: &Segment) -> (Cursor, u32) {
-        let start = self.cursor(segment);
-        let mut end = self.ahead[self.next..self.filled].last().map_or(start.idx(), |record| record.idx + 1);
-        (self.next, self.filled) = (0, 0);
-        if let Err(error) = self.cursor.walk(segment, u32::MAX, |record| end = record.idx + 1) {
-            self.error = Some(error);
-        }
-        (start, end)
-    }
-
     /// Why there is no next record: `None` means the end. An error is told once.
     pub(crate) fn take_error(&mut self) -> Option<RecordError> {
         self.error.take_if(|_| self.next == self.filled)
     }
 
-    /// The place before the next record.
-    pub(crate) fn cursor(&self, segment: &Segment) -> Cursor {
-        match self.ahead[..self.filled].get(self.next) {
-            Some(record) => segment.cursor_at(record),
-            None => self.cursor,
-        }
+    /// Whether everything was read, and nothing was wrong with it.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.next == self.filled && self.cursor.idx() == self.end
+    }
+
+    /// How many records there still are, if nothing is wrong with them.
+    pub(crate) fn left(&self) -> usize {
+        (self.filled - self.next) + self.end.saturating_sub(self.cursor.idx()) as usize
     }
 
     #[inline(never)]

@@ -96,16 +96,6 @@ impl Segment {
         self.start
     }
 
-    /// A cursor before a record of this segment.
-    pub(super) fn cursor_at(&self, record: &RawRecord) -> Cursor {
-        let number = self.head_number(record.idx);
-        let head = &self.heads[number];
-        let start = Cursor::at_head(number, head);
-        let delta = record.offset.0 - head.base.0 - 1;
-        // Decoding has found the offset to be within its batch.
-        Cursor { left: head.first_idx + head.count - record.idx, idx: record.idx, at: record.at, delta: delta as i32, ..start }
-    }
-
     /// The batch that holds record `idx`.
     pub(crate) fn head_of(&self, idx: u32) -> &Head {
         &self.heads[self.head_number(idx)]

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     consumer::{ConsumerBuilder, OffsetReset},
     error::ConsumeErrorKind,
+    records::encode::TestBatch,
 };
 
 fn join(world: &mut World, builder: ConsumerBuilder) -> usize {
@@ -68,6 +69,25 @@ fn a_paused_partition_is_not_fetched_and_what_was_fetched_is_kept() {
     froms.dedup();
     assert!(froms.is_sorted(), "nothing was fetched twice");
     assert_eq!(world.repeats(), 0);
+}
+
+/// What was paused was fetched again after a seek, and its records took the room of others until it was resumed.
+#[test]
+fn a_seek_does_not_end_a_pause() {
+    let mut world = World::new(1);
+    world.produce(0, 20);
+    let client = world.at_least_once();
+    world.run(secs(5));
+    world.with_handle(client, |handle| handle.pause([&orders(0)]));
+    world.run(secs(2));
+    let seen = world.requests.len();
+    world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(10)));
+    world.run(secs(5));
+    assert!(world.requests[seen..].iter().all(|seen| seen.fetched.is_empty()), "it is paused");
+    assert_eq!(world.handed_out(&orders(0)).len(), 20);
+    world.with_handle(client, |handle| handle.resume([&orders(0)]));
+    world.run(secs(5));
+    assert_eq!(world.handed_out(&orders(0))[20..], (10..20).collect::<Vec<_>>());
 }
 
 /// Elsewhere, one slow partition held up every other of its broker (sarama).
@@ -141,6 +161,30 @@ fn a_broken_batch_stops_its_partition_only_with_its_offset_named() {
     world.excuse(&orders(0), 8);
     world.with_handle(client, |handle| handle.seek(&orders(0), crate::consumer::SeekTo::Offset(8)));
     world.finish(secs(5));
+}
+
+/// The checksum is right, and a record within the batch makes no sense: it is found when the records are gone through, or when nobody
+/// does. Either way it is told, not acked, and nothing behind it is handed out.
+#[test]
+fn a_batch_with_a_record_that_makes_no_sense_ends_before_it() {
+    fn check(join: fn(&mut World) -> usize) {
+        let mut world = World::new(1);
+        world.produce(0, 5);
+        // The fourth record claims the offset of the third.
+        world.kafka.append_raw("orders", 0, TestBatch::sparse(5, &[0, 1, 2, 2], Some(3)).encode());
+        world.became_visible(&orders(0), 5..9);
+        world.produce(0, 5);
+        let client = join(&mut world);
+        world.run(secs(60));
+        assert_eq!(world.handed_out(&orders(0)), (0..8).collect::<Vec<_>>());
+        assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Corrupt]);
+        let (_, problem) = &world.clients[client].problems[0];
+        assert!(problem.to_string().contains("offset 8 of orders-0"), "{problem}");
+        assert_eq!(world.committed(&orders(0)), Some(8));
+    }
+    check(|world| world.at_least_once());
+    check(|world| world.join(builder(), |consumer| Records::Batches(consumer.batches())));
+    check(|world| world.join(builder(), |consumer| Records::Manual(consumer.manual())));
 }
 
 /// Elsewhere, an answer that named a partition nobody had asked for ended the process (librdkafka 2.12).

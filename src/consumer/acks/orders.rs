@@ -66,8 +66,8 @@ fn run_of(fixture: &Fixture, base: i64, count: i32) -> Vec<Delivery> {
 
 /// A run of one record which is acked, as a batch is, and held by nothing else.
 fn finished_run(fixture: &Fixture, base: i64) -> RunCursor {
-    let mut cursor = fixture.open_one(TestBatch::dense(base, 1));
-    cursor.next_batch().unwrap().ack();
+    let cursor = fixture.open_one(TestBatch::dense(base, 1));
+    cursor.run().whole_batch().unwrap().ack();
     cursor
 }
 

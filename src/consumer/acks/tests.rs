@@ -508,6 +508,7 @@ proptest! {
         // The model: offsets neither acked, of all that was opened; of these, what the user holds or has given back.
         let (mut unfinished, mut out) = (BTreeSet::new(), BTreeSet::new());
         let (mut next, mut last) = (from, from);
+        let mut begun = false;
 
         for step in steps {
             match step {
@@ -515,6 +516,7 @@ proptest! {
                     if cursor.as_mut().is_none_or(RunCursor::is_finished) && let Some(chunk) = chunks.next() {
                         // Several chunks at a time would be several streams.
                         cursor = fixture.open(chunk, next.max(chunk[0].base)).pop();
+                        begun = false;
                         let records = chunk.iter().filter(|batch| batch.attributes == 0).flat_map(|batch| {
                             batch.records.iter().map(|record| batch.base + i64::from(record.delta))
                         });
@@ -523,10 +525,13 @@ proptest! {
                     }
                 }
                 Step::HandOut => if let Some(delivery) = cursor.as_mut().and_then(RunCursor::next) {
+                    begun = true;
                     prop_assert!(out.insert(delivery.offset()));
                     deliveries.push(delivery);
                 },
-                Step::HandOutBatch => if let Some(batch) = cursor.as_mut().and_then(RunCursor::next_batch) {
+                // All or nothing: a stream hands out either.
+                Step::HandOutBatch => if let Some(cursor) = cursor.take_if(|_| !begun) {
+                    let batch = cursor.run().whole_batch().unwrap();
                     out.extend(batch.iter().map(|record| record.offset()));
                     prop_assert_eq!(batch.iter().count(), batch.len());
                     batches.push(batch);
@@ -560,8 +565,8 @@ proptest! {
                                 prop_assert_eq!(delivery.attempt(), attempt);
                                 deliveries.push(delivery);
                             }
-                            Notice::DroppedBatch { run, redelivery, attempt, .. } => {
-                                let batch = run.redeliver_batch(redelivery);
+                            Notice::DroppedBatch { run, attempt, .. } => {
+                                let batch = run.redeliver_batch();
                                 prop_assert_eq!(batch.attempt(), attempt);
                                 batches.push(batch);
                             }

@@ -21,6 +21,10 @@ fn offsets<'a>(records: impl IntoIterator<Item = BatchRecord<'a>>) -> Vec<i64> {
     records.into_iter().map(|record| record.offset()).collect()
 }
 
+fn whole_batch(cursor: &RunCursor) -> Batch {
+    cursor.run().whole_batch().unwrap()
+}
+
 #[test]
 fn what_the_user_holds_may_go_anywhere() {
     fn check<T: Send + Sync + 'static>() {}
@@ -55,7 +59,7 @@ fn every_form_says_the_same_of_a_record() {
     check!(delivery);
     delivery.ack();
     check!(fixture.open_one(batch.clone()).next_record_below(Offset(43)).unwrap());
-    let batch = fixture.open_one(batch).next_batch().unwrap();
+    let batch = whole_batch(&fixture.open_one(batch));
     check!(batch.iter().next().unwrap());
     batch.ack();
 }
@@ -82,7 +86,7 @@ fn debug_shows_where_and_never_what() {
     assert_eq!(format!("{:?}", delivery.to_owned_record()), r#"OwnedRecord { topic: "orders", partition: 4, offset: 2, .. }"#);
     assert_eq!(format!("{:?}", delivery.headers().next().unwrap()), r#"Header { key: "h", value_len: Some(1) }"#);
     delivery.ack();
-    let batch = fixture.open_one(batch()).next_batch().unwrap();
+    let batch = whole_batch(&fixture.open_one(batch()));
     assert_eq!(format!("{batch:?}"), r#"Batch { topic: "orders", partition: 4, first_offset: 2, len: 1, .. }"#);
     assert_eq!(format!("{:?}", batch.iter().next().unwrap()), r#"BatchRecord { topic: "orders", partition: 4, offset: 2, .. }"#);
     batch.ack();
@@ -122,7 +126,7 @@ fn retry_after_is_told_once_with_its_delay() {
         "{notices:?}"
     );
 
-    let batch = fixture.open_one(TestBatch::dense(1, 2)).next_batch().unwrap();
+    let batch = whole_batch(&fixture.open_one(TestBatch::dense(1, 2)));
     batch.retry_after(delay);
     let notices = fixture.take_notices();
     assert!(
@@ -147,17 +151,14 @@ fn a_panic_gives_the_record_back() {
 #[test]
 fn a_batch_is_acked_or_comes_again_whole() {
     let fixture = Fixture::new(0);
-    let mut cursor = fixture.open_one(TestBatch::sparse(0, &[0, 3, 5], Some(8)));
-    let batch = cursor.next_batch().unwrap();
-    assert!(cursor.next_batch().is_none() && cursor.is_finished());
-    drop(cursor);
+    let batch = whole_batch(&fixture.open_one(TestBatch::sparse(0, &[0, 3, 5], Some(8))));
     assert_eq!((batch.len(), batch.is_empty(), batch.first_offset(), batch.next_offset(), batch.attempt()), (3, false, 0, 9, 1));
     assert_eq!(offsets(&batch), [0, 3, 5]);
-    assert_eq!(batch.iter().size_hint(), (3, Some(3)));
+    assert_eq!(batch.iter().size_hint(), (0, Some(3)));
     drop(batch);
     assert_eq!(fixture.watermark(), 0);
-    let Some(Notice::DroppedBatch { run, redelivery, attempt: 2, after: None }) = fixture.take_notices().pop() else { panic!() };
-    let again = run.redeliver_batch(redelivery);
+    let Some(Notice::DroppedBatch { run, attempt: 2, after: None }) = fixture.take_notices().pop() else { panic!() };
+    let again = run.redeliver_batch();
     drop(run);
     assert_eq!((offsets(&again), again.attempt()), (vec![0, 3, 5], 2));
     again.ack();
@@ -168,34 +169,15 @@ fn a_batch_is_acked_or_comes_again_whole() {
 #[test]
 fn a_batch_is_iterated_alike_step_by_step_and_at_once() {
     let fixture = Fixture::new(0);
-    let batch = fixture.open_one(TestBatch::dense(0, 100)).next_batch().unwrap();
+    let batch = whole_batch(&fixture.open_one(TestBatch::dense(0, 100)));
     for steps in [0, 1, 15, 16, 17, 99, 100] {
         let mut iter = batch.iter();
         let mut seen: Vec<_> = iter.by_ref().take(steps).map(|record| record.offset()).collect();
-        assert_eq!(iter.len(), 100 - steps);
+        assert_eq!(iter.size_hint(), (0, Some(100 - steps)));
         iter.fold((), |(), record| seen.push(record.offset()));
         assert_eq!(seen, (0..100).collect::<Vec<_>>(), "{steps} steps first");
     }
     batch.ack();
-}
-
-#[test]
-fn a_batch_of_what_is_left_acks_only_that() {
-    let fixture = Fixture::new(0);
-    for skip in [1, 63, 64, 65, 127, 128, 199] {
-        let base = fixture.watermark();
-        let mut cursor = fixture.open_one(TestBatch::dense(base, 200));
-        let mut deliveries: Vec<_> = (0..skip).map(|_| cursor.next().unwrap()).collect();
-        let batch = cursor.next_batch().unwrap();
-        assert_eq!((batch.first_offset(), batch.len()), (base + skip, 200 - skip as usize));
-        batch.ack();
-        assert_eq!(fixture.watermark(), base);
-        let last = deliveries.pop().unwrap();
-        deliveries.into_iter().for_each(Delivery::ack);
-        assert_eq!(fixture.watermark(), base + skip - 1);
-        last.ack();
-        assert_eq!(fixture.watermark(), base + 200);
-    }
 }
 
 /// Three good records, and a fourth that claims the offset of the third.
@@ -220,23 +202,30 @@ fn a_malformed_record_comes_as_an_error_after_the_good_ones() {
     assert_eq!(fixture.watermark(), 3);
 }
 
+/// Whoever finds out that a batch has a record which cannot be read, it is told once, and not acked.
 #[test]
 fn a_batch_ends_before_a_malformed_record_and_its_ack_does_too() {
-    let fixture = Fixture::new(0);
-    let mut cursor = fixture.open_one(malformed(0));
-    let batch = cursor.next_batch().unwrap();
-    assert_eq!((offsets(&batch), batch.next_offset()), (vec![0, 1, 2], 3));
-    batch.ack();
-    assert_eq!(fixture.watermark(), 3);
-    assert_eq!(cursor.take_error().unwrap().offset, Offset(3));
-    assert!(cursor.next_batch().is_none() && cursor.is_finished());
+    fn check(what: &str, with: impl FnOnce(&Batch)) {
+        let fixture = Fixture::new(0);
+        let batch = whole_batch(&fixture.open_one(malformed(0)));
+        with(&batch);
+        batch.ack();
+        assert_eq!((fixture.watermark(), fixture.assigned.live_runs()), (3, 0), "{what}");
+        assert_eq!(fixture.assigned.take_unreadable().map(|error| error.offset), Some(Offset(3)), "{what}");
+        assert_eq!(fixture.assigned.take_unreadable(), None, "{what}");
+    }
+    check("nobody looks", |_| {});
+    check("its records are gone through", |batch| assert_eq!(offsets(batch), [0, 1, 2]));
+    check("some are gone through", |batch| assert_eq!(batch.iter().take(2).count(), 2));
+    check("it is asked for its end", |batch| assert_eq!((batch.next_offset(), batch.len()), (3, 3)));
 
-    // The error does not get lost when the user goes over to single records.
     let fixture = Fixture::new(0);
-    let mut cursor = fixture.open_one(malformed(0));
-    cursor.next_batch().unwrap().ack();
-    assert!(cursor.next().is_none());
-    assert_eq!(cursor.take_error().unwrap().offset, Offset(3));
+    let batch = whole_batch(&fixture.open_one(malformed(0)));
+    drop(batch);
+    assert!(fixture.assigned.take_unreadable().is_some(), "nor is it dropped unseen");
+    // The first record must be there.
+    let error = fixture.open_one(TestBatch::sparse(0, &[4], Some(3))).run().whole_batch().unwrap_err();
+    assert_eq!(error.offset, Offset(0));
 }
 
 #[test]

@@ -188,11 +188,9 @@ impl Fetcher {
                     self.events.push_back(FetchEvent::Validate { handle: handle.clone(), position });
                 }
             }
-            replaced => {
-                let mut cursor = Cursor::new(handle.clone(), position, &self.config);
-                cursor.paused = replaced.is_some_and(|old| old.paused);
+            _ => {
                 self.detach(partition);
-                self.cursors.insert(partition.clone(), cursor);
+                self.cursors.insert(partition.clone(), Cursor::new(handle.clone(), position, &self.config));
             }
         }
         self.attach(now, partition, view);

@@ -120,7 +120,6 @@ fn walk(mut batches: &[u8], next: &mut i64, meter: &mut Meter) -> Result<(), Box
             continue;
         }
         let mut records_left = Cursor(&batch[61..]);
-        let mut bytes = 0;
         for _ in 0..records {
             let len = records_left.varint();
             let mut record = Cursor(records_left.take(len as usize));
@@ -129,9 +128,9 @@ fn walk(mut batches: &[u8], next: &mut i64, meter: &mut Meter) -> Result<(), Box
             record.varint(); // offset
             let key_len = record.varint().max(0) as usize;
             record.skip(key_len);
-            bytes += record.varint().max(0) as usize;
+            let value_len = record.varint().max(0) as usize;
+            meter.record(Some(record.take(value_len)));
         }
-        meter.count(records as u64, bytes);
     }
     Ok(())
 }
