@@ -30,6 +30,18 @@ pub enum BuildError {
         /// What was seen, and where.
         message: String,
     },
+    /// A broker refused the credentials, or no token could be had to show.
+    #[error("{message}")]
+    Unauthenticated {
+        /// Who said no to whom, by which mechanism, and why.
+        message: String,
+    },
+    /// No broker's certificate is trusted, or none trusts the one that was shown.
+    #[error("{message}")]
+    Untrusted {
+        /// Each address that was tried, and what came of it.
+        message: String,
+    },
     /// There was no answer in time.
     #[error("no broker answered within {after:?} ({bootstrap})")]
     TimedOut {
@@ -123,12 +135,16 @@ pub enum ConsumeErrorKind {
     TooManyUnacked,
     /// The log was truncated below what had been read (unclean leader election).
     Truncated,
+    /// A broker refuses the credentials, or no token can be had to show. If that lasts, the stream ends.
+    Unauthenticated,
     /// The topic or the group may not be used with these credentials.
     Unauthorized,
     /// A subscribed topic does not exist. It is read as soon as it does.
     UnknownTopic,
     /// No broker can be reached, or no coordinator found, for a while now.
     Unreachable,
+    /// A broker's certificate is not trusted, or the broker does not trust the one that was shown.
+    Untrusted,
 }
 
 /// Why an explicit commit did not succeed.

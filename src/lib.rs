@@ -39,6 +39,17 @@
 //! Heartbeats, rebalances, fetching and commits go on in a background task, whether or not the program asks for records just then. An error
 //! on a stream is something to know or to decide: the library retries what can be retried. [`Handle`] steers and watches a consumer from
 //! anywhere.
+//!
+//! # Getting in
+//!
+//! `ConsumerBuilder::tls` encrypts connections, [`ConsumerBuilder::sasl`] says who the consumer is: by [`Sasl::plain`],
+//! [`Sasl::scram_sha_256`], [`Sasl::scram_sha_512`] or [`Sasl::oauth_bearer`].
+//!
+//! | feature | default | what it is for |
+//! |---|---|---|
+//! | `tls` | on | TLS, with cryptography in Rust ([graviola](https://docs.rs/graviola)); wants a CPU from about 2015 on, and says so on others |
+//! | `aws-lc` | off | the same with [aws-lc-rs](https://docs.rs/aws-lc-rs), on any CPU; needs a C compiler |
+//! | `ring` | off | the same with [ring](https://docs.rs/ring), on any CPU; needs a C compiler |
 
 #![forbid(unsafe_code)]
 
@@ -73,15 +84,19 @@ mod planted;
 mod proto;
 mod record;
 mod records;
+mod secret;
 #[cfg(test)]
 mod simulation;
 mod sync;
 mod wire;
 
 pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};
+#[cfg(feature = "__rustls")]
+pub use consumer::Tls;
 pub use consumer::{
     AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent,
-    Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo, Stats,
+    Handle, Isolation, Lag, Manual, ManualBatch, OauthToken, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record,
+    Sasl, SeekTo, Stats,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::TopicPartition;

@@ -13,7 +13,7 @@ use tokio::io::DuplexStream;
 use crate::{
     kafka::{Event, Kafka, MemberView, Release, Request, Settings, Verdict},
     record::Record,
-    serve::{self, Shared, Tasks},
+    serve::{self, Listening, Shared, Tasks},
 };
 
 /// How long a wait may take before it fails the test.
@@ -37,6 +37,7 @@ pub struct MockCluster {
 pub struct MockClusterBuilder {
     settings: Settings,
     topics: Vec<(String, usize)>,
+    listening: Listening,
 }
 
 impl MockClusterBuilder {
@@ -70,6 +71,14 @@ impl MockClusterBuilder {
         self
     }
 
+    /// Lets every broker listen with TLS and nothing else (feature `tls`). The configuration is one of rustls 0.23: it says which
+    /// certificate the brokers show (it should be for `127.0.0.1`), and whose certificates their clients must have.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: impl Into<Arc<tokio_rustls::rustls::ServerConfig>>) -> Self {
+        self.listening.tls = Some(config.into().into());
+        self
+    }
+
     /// Changes any of the [`Settings`].
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -91,7 +100,7 @@ impl MockClusterBuilder {
         let mut tasks = Tasks::new();
         let mut ports = BTreeMap::new();
         for broker in 1..=brokers {
-            ports.insert(broker, serve::listen(&shared, &mut tasks, broker).await?);
+            ports.insert(broker, serve::listen(&shared, &mut tasks, broker, &self.listening).await?);
         }
         tasks.spawn(Arc::clone(&shared).tick());
         let cluster = MockCluster { shared, ports, tasks: Mutex::new(tasks) };

@@ -45,7 +45,7 @@
 //! | quotas | [`Kafka::throttle`] |
 //! | who is in a group, what it has committed | [`members`](MockCluster::members), [`committed`](MockCluster::committed) |
 //! | a rebalance, a member whose session ends | [`Kafka::rebalance`], [`Kafka::expel`] |
-//! | who may connect | [`Settings::sasl`] |
+//! | who may connect | [`Settings::sasl`], and with the feature `tls` `MockClusterBuilder::tls` |
 //!
 //! # Recipes
 //!
@@ -202,7 +202,7 @@
 //!
 //! # What it is not
 //!
-//! Nothing is stored on disk, nothing is replicated (each partition has one log, whoever leads it), there are no ACLs, and no TLS.
+//! Nothing is stored on disk, nothing is replicated (each partition has one log, whoever leads it), and there are no ACLs.
 //! Classic and consumer groups (KIP-848) are both served, but a group that has members does not change from one to the other. It is
 //! compared, conversation by conversation, with a real Kafka 4.3.
 

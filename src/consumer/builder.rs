@@ -8,11 +8,14 @@ use std::{
 
 use tokio::sync::mpsc;
 
+#[cfg(feature = "__rustls")]
+use super::tls::Tls;
 use super::{
     Consumer, Handle,
     feed::ReadSettings,
     inbox::{Inbox, InboxSettings},
     member::Member,
+    sasl::Sasl,
 };
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
@@ -26,6 +29,7 @@ use crate::{
         group::GroupConfig,
         offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
     },
+    secret::Secret,
     wire,
 };
 
@@ -66,6 +70,9 @@ pub struct ConsumerBuilder {
     client_id: String,
     group_instance_id: Option<String>,
     client_rack: Option<String>,
+    #[cfg(feature = "__rustls")]
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
     assignors: Vec<Arc<dyn Assignor>>,
     isolation: Isolation,
     offset_reset: Option<OffsetReset>,
@@ -106,6 +113,9 @@ impl ConsumerBuilder {
             client_id: "ottla".into(),
             group_instance_id: None,
             client_rack: None,
+            #[cfg(feature = "__rustls")]
+            tls: None,
+            sasl: None,
             assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
             isolation: Isolation::default(),
             offset_reset: None,
@@ -159,6 +169,21 @@ impl ConsumerBuilder {
     /// Says in which rack this program runs, for assignors that care. Default: none. Java: `client.rack`.
     pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
         self.client_rack = Some(rack.into());
+        self
+    }
+
+    /// Encrypts all connections. Default: they are not. Java: `security.protocol` `SSL`, or `SASL_SSL` together with
+    /// [`sasl`](Self::sasl).
+    #[cfg(feature = "__rustls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Authenticates every connection. Default: none is, but by a client certificate where [`tls`](Self::tls) has one. Java:
+    /// `security.protocol` `SASL_SSL`, or `SASL_PLAINTEXT` without TLS.
+    pub fn sasl(mut self, sasl: Sasl) -> Self {
+        self.sasl = Some(sasl);
         self
     }
 
@@ -277,8 +302,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long to wait for a connection; also bounds [`connect`](Self::connect). Default: 10 s. Java:
-    /// `socket.connection.setup.timeout.ms`.
+    /// How long to wait for a connection, then for the TLS handshake, then for each answer of authentication; also bounds
+    /// [`connect`](Self::connect). Default: 10 s. Java: `socket.connection.setup.timeout.ms`.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -319,8 +344,9 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidSetting`] at once; the others when no broker answers within `connect_timeout`. Once connected, a consumer
-    /// never gives up for want of a broker.
+    /// [`BuildError::InvalidSetting`] at once; [`BuildError::Unauthenticated`] as soon as a broker refuses the credentials, and
+    /// [`BuildError::Untrusted`] as soon as no address has a broker that is trusted; the others when no broker answers within
+    /// `connect_timeout`. Once connected, a consumer never gives up for want of a broker.
     ///
     /// # Panics
     ///
@@ -339,6 +365,10 @@ impl ConsumerBuilder {
         let events = Arc::clone(&inbox);
         let net = NetConfig {
             connect_timeout: self.connect_timeout,
+            #[cfg(feature = "__rustls")]
+            tls: self.tls.as_ref().map(Tls::client).transpose()?,
+            tokens: self.sasl.as_ref().and_then(Sasl::tokens),
+            token_timeout: self.request_timeout,
             frame_bytes_max: FRAME_BYTES_MAX,
             // What comes back from the user is used for what is fetched next.
             pool_bytes_max: self.buffer_bytes_max,
@@ -359,6 +389,8 @@ impl ConsumerBuilder {
             Ok(Ok(Err(error))) => {
                 return Err(match error.kind() {
                     ConsumeErrorKind::Incompatible => BuildError::Incompatible { message: error.to_string() },
+                    ConsumeErrorKind::Unauthenticated => BuildError::Unauthenticated { message: error.to_string() },
+                    ConsumeErrorKind::Untrusted => BuildError::Untrusted { message: error.to_string() },
                     _ => BuildError::Unreachable { message: error.to_string() },
                 });
             }
@@ -414,6 +446,9 @@ impl ConsumerBuilder {
         if self.group_instance_id.as_deref() == Some("") {
             return invalid("group_instance_id", "an empty name is none: leave it out".into());
         }
+        if let Some(Err(why)) = self.sasl.as_ref().map(|sasl| sasl.check(self.is_encrypted())) {
+            return invalid("sasl", why);
+        }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
             let why = format!(
                 "{:?} must be above zero and below session_timeout ({:?}), best a third of it",
@@ -459,6 +494,13 @@ impl ConsumerBuilder {
         self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect()
     }
 
+    fn is_encrypted(&self) -> bool {
+        #[cfg(feature = "__rustls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "__rustls"))]
+        return false;
+    }
+
     fn core_config(&self, bootstrap: Vec<BrokerAddr>, now: Instant, wall_clock: SystemTime) -> Config {
         // The core itself has no source of chance: what jitter it needs grows from this.
         let seed = RandomState::new().hash_one(std::process::id());
@@ -485,6 +527,8 @@ impl ConsumerBuilder {
                 retry_backoff,
                 retry_backoff_max,
                 idle_timeout: Duration::from_secs(540),
+                encrypted: self.is_encrypted(),
+                sasl: self.sasl.as_ref().map(|sasl| sasl.config(nonce_key())),
                 seed,
             },
             group: GroupConfig {
@@ -539,6 +583,13 @@ impl ConsumerBuilder {
             started_at: now,
         }
     }
+}
+
+/// What nobody can guess, of which nonces are made.
+fn nonce_key() -> Secret {
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key).expect("the system has random bytes: even the keys of hash maps are made of them");
+    Secret::new(key)
 }
 
 #[expect(

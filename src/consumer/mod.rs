@@ -20,7 +20,10 @@ mod partitions;
 mod redelivery;
 mod release;
 pub(crate) mod run;
+mod sasl;
 mod taken;
+#[cfg(feature = "__rustls")]
+mod tls;
 mod told;
 
 pub use at_least_once::{AtLeastOnce, Batches};
@@ -32,6 +35,9 @@ pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};
 pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo, Stats};
 pub use manual::{Manual, ManualBatch};
 pub use partitions::{PartitionEnd, PartitionStream, Partitions};
+pub use sasl::{OauthToken, Sasl};
+#[cfg(feature = "__rustls")]
+pub use tls::Tls;
 
 use std::sync::Arc;
 

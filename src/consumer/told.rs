@@ -20,6 +20,8 @@ pub(super) fn consume_error(problem: Problem) -> ConsumeError {
         ProblemKind::Unreachable => ConsumeErrorKind::Unreachable,
         ProblemKind::Incompatible => ConsumeErrorKind::Incompatible,
         ProblemKind::Unauthorized => ConsumeErrorKind::Unauthorized,
+        ProblemKind::Unauthenticated => ConsumeErrorKind::Unauthenticated,
+        ProblemKind::Untrusted => ConsumeErrorKind::Untrusted,
         ProblemKind::UnknownTopic => ConsumeErrorKind::UnknownTopic,
         ProblemKind::GroupRefused => ConsumeErrorKind::GroupRefused,
         ProblemKind::Fenced => ConsumeErrorKind::Fenced,

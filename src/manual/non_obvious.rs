@@ -24,3 +24,8 @@
 //! * **A seek to an offset names no epoch.** If the log is cut below it before anything was read from there, and has grown beyond it again,
 //!   nobody can see that: reading goes on at that offset, as was asked for. (`a_seek_holds_where_the_log_is_cut_before_anything_was_read`)
 //! * **A seek crosses commits.** What was finished before it may be stored after it, and the offset then goes back with the next commit.
+//! * **In TLS 1.3 a client believes to be connected before the broker has looked at its certificate.** Why it was refused comes as the first
+//!   thing to read; or never, if the client stops reading when a write fails. (`a_broker_may_want_a_certificate_and_says_why_it_refuses_one`)
+//! * **A broker reads nothing while it has something to answer.** So a connection may authenticate anew while a Fetch is in flight: the
+//!   messages lie behind it, and their deadline begins where that of the Fetch ends.
+//!   (`a_session_is_renewed_before_it_ends_and_no_request_is_lost`)

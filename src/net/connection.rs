@@ -1,6 +1,6 @@
-//! One connection: resolves the broker's name, connects to one of its addresses, and moves frames.
+//! One connection: resolves the broker's name, connects to one of its addresses, shakes hands if that is to be encrypted, and moves frames.
 
-use std::{convert::Infallible, io, net::SocketAddr};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::{BufMut, Bytes};
 use tokio::{
@@ -20,6 +20,8 @@ use crate::proto::{BrokerAddr, ConnId, Disconnect};
 const ADDRESSES_MAX: usize = 8;
 /// How much memory an announced length gets before any byte of it has come.
 const AHEAD_MAX: usize = 1024 * 1024;
+/// How long to read on when nothing can be written any more: who hangs up may have said why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the driver hears of a connection. After `Disconnected` nothing more comes.
 #[derive(Debug, PartialEq)]
@@ -38,20 +40,91 @@ pub(super) async fn run(
     outgoing: mpsc::UnboundedReceiver<Bytes>,
     reports: mpsc::Sender<(ConnId, Report)>,
 ) {
+    let talk = Talk { id, frame_bytes_max: config.frame_bytes_max, pool, reports: &reports };
     let ended = match connect(&addr, &config).await {
-        Ok(mut stream) => {
-            // A driver that is gone needs no reports.
-            let _ = reports.send((id, Report::Connected)).await;
-            let (reader, writer) = stream.split();
-            let read = read_frames(reader, id, config.frame_bytes_max, &pool, &reports);
-            match tokio::try_join!(read, write_frames(writer, outgoing)) {
-                Ok((never, _)) => match never {},
-                Err(why) => why,
-            }
-        }
+        Ok(stream) => talk.over(stream, &addr, &config, outgoing).await,
         Err(why) => Disconnect::Unreachable(why),
     };
+    // A driver that is gone needs no reports.
     let _ = reports.send((id, Report::Disconnected(ended))).await;
+}
+
+/// What the two halves of a connection need.
+struct Talk<'a> {
+    id: ConnId,
+    frame_bytes_max: usize,
+    pool: Pool,
+    reports: &'a mpsc::Sender<(ConnId, Report)>,
+}
+
+impl Talk<'_> {
+    #[cfg(feature = "__rustls")]
+    async fn over(
+        self,
+        stream: TcpStream,
+        addr: &BrokerAddr,
+        config: &NetConfig,
+        outgoing: mpsc::UnboundedReceiver<Bytes>,
+    ) -> Disconnect {
+        let Some(tls) = &config.tls else { return self.over_tcp(stream, outgoing).await };
+        match tls.shake_hands(&addr.host, stream, config.connect_timeout).await {
+            Ok(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                let words = |error: io::Error| tls.explain(&error).map_or_else(|| closed(error), Disconnect::Tls);
+                self.both_ways(reader, writer, outgoing, words).await
+            }
+            Err(why) => why,
+        }
+    }
+
+    #[cfg(not(feature = "__rustls"))]
+    async fn over(
+        self,
+        stream: TcpStream,
+        _addr: &BrokerAddr,
+        _config: &NetConfig,
+        outgoing: mpsc::UnboundedReceiver<Bytes>,
+    ) -> Disconnect {
+        self.over_tcp(stream, outgoing).await
+    }
+
+    async fn over_tcp(self, mut stream: TcpStream, outgoing: mpsc::UnboundedReceiver<Bytes>) -> Disconnect {
+        let (reader, writer) = stream.split();
+        self.both_ways(reader, writer, outgoing, closed).await
+    }
+
+    /// Moves frames until one way ends, and says why it did.
+    async fn both_ways(
+        self,
+        reader: impl AsyncRead + Unpin,
+        writer: impl AsyncWrite + Unpin,
+        outgoing: mpsc::UnboundedReceiver<Bytes>,
+        words: impl Fn(io::Error) -> Disconnect,
+    ) -> Disconnect {
+        let _ = self.reports.send((self.id, Report::Connected)).await;
+        let mut read = pin!(self.read_frames(reader, &words));
+        let why = tokio::select! {
+            Err(why) = &mut read => return why,
+            Err(why) = write_frames(writer, outgoing, &words) => why,
+        };
+        match timeout(LAST_WORDS, read).await {
+            Ok(Err(last)) => last,
+            Err(_) => why,
+        }
+    }
+
+    async fn read_frames(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+        words: &impl Fn(io::Error) -> Disconnect,
+    ) -> Result<Infallible, Disconnect> {
+        loop {
+            let frame = read_frame(&mut reader, self.frame_bytes_max, &self.pool, words).await?;
+            if self.reports.send((self.id, Report::Frame(frame))).await.is_err() {
+                return Err(Disconnect::Closed("closed here".to_owned()));
+            }
+        }
+    }
 }
 
 async fn connect(addr: &BrokerAddr, config: &NetConfig) -> Result<TcpStream, String> {
@@ -79,34 +152,27 @@ async fn connect(addr: &BrokerAddr, config: &NetConfig) -> Result<TcpStream, Str
 async fn write_frames(
     mut writer: impl AsyncWrite + Unpin,
     mut outgoing: mpsc::UnboundedReceiver<Bytes>,
+    words: &impl Fn(io::Error) -> Disconnect,
 ) -> Result<Infallible, Disconnect> {
     while let Some(frame) = outgoing.recv().await {
-        writer.write_all(&frame).await.map_err(closed)?;
+        writer.write_all(&frame).await.map_err(words)?;
+        // TLS keeps what the socket does not take at once.
+        writer.flush().await.map_err(words)?;
     }
     Err(Disconnect::Closed("closed here".to_owned()))
 }
 
-async fn read_frames(
-    mut reader: impl AsyncRead + Unpin,
-    id: ConnId,
+/// Reads the next frame, without its length, and no byte beyond it.
+async fn read_frame(
+    reader: &mut (impl AsyncRead + Unpin),
     frame_bytes_max: usize,
     pool: &Pool,
-    reports: &mpsc::Sender<(ConnId, Report)>,
-) -> Result<Infallible, Disconnect> {
-    loop {
-        let frame = read_frame(&mut reader, frame_bytes_max, pool).await?;
-        if reports.send((id, Report::Frame(frame))).await.is_err() {
-            return Err(Disconnect::Closed("closed here".to_owned()));
-        }
-    }
-}
-
-/// Reads the next frame, without its length, and no byte beyond it.
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin), frame_bytes_max: usize, pool: &Pool) -> Result<Bytes, Disconnect> {
+    words: &impl Fn(io::Error) -> Disconnect,
+) -> Result<Bytes, Disconnect> {
     let mut head = [0; 4];
     let mut got = 0;
     while got < head.len() {
-        match reader.read(&mut head[got..]).await.map_err(closed)? {
+        match reader.read(&mut head[got..]).await.map_err(words)? {
             0 if got == 0 => return Err(Disconnect::Closed("closed by the broker".to_owned())),
             0 => return Err(Disconnect::Closed(format!("closed by the broker after {got} bytes of a frame's length"))),
             more => got += more,
@@ -124,7 +190,7 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin), frame_bytes_max: usiz
             // At most as much again as has come: a length is only a claim.
             buffer.reserve_exact((room_for(length) - buffer.len()).min(buffer.len().max(AHEAD_MAX)));
         }
-        if reader.read_buf(&mut (&mut buffer).limit(missing)).await.map_err(closed)? == 0 {
+        if reader.read_buf(&mut (&mut buffer).limit(missing)).await.map_err(words)? == 0 {
             let got = buffer.len();
             return Err(Disconnect::Closed(format!("closed by the broker after {got} of a frame's {length} bytes")));
         }
@@ -150,7 +216,11 @@ fn what_it_looks_like(head: [u8; 4], frame_bytes_max: usize) -> String {
 }
 
 fn closed(error: io::Error) -> Disconnect {
-    Disconnect::Closed(error.to_string())
+    Disconnect::Closed(match error.kind() {
+        // TLS tells an end in order from one that may have been an attacker's; in Kafka's protocol frames do.
+        io::ErrorKind::UnexpectedEof => "closed by the broker".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -158,7 +228,6 @@ mod tests {
     use std::{
         pin::Pin,
         task::{Context, Poll},
-        time::Duration,
     };
 
     use tokio::io::{ReadBuf, duplex};
@@ -174,7 +243,7 @@ mod tests {
         let pool = Pool::new(1 << 20);
         let mut frames = Vec::new();
         loop {
-            match read_frame(&mut reader, 1000, &pool).await {
+            match read_frame(&mut reader, 1000, &pool, &closed).await {
                 Ok(frame) => frames.push(frame),
                 Err(end) => return (frames, end),
             }
@@ -261,7 +330,7 @@ mod tests {
         for (sent, offered) in [(10, MIB), (MIB + 1, MIB), (5 * MIB, 4 * MIB)] {
             let bytes = [&(1_i32 << 30).to_be_bytes()[..], &vec![1; sent]].concat();
             let mut reader = Greedy { bytes, given: 0, offered_max: 0 };
-            let end = read_frame(&mut reader, 1 << 30, &Pool::new(0)).await.unwrap_err();
+            let end = read_frame(&mut reader, 1 << 30, &Pool::new(0), &closed).await.unwrap_err();
             assert!(end.to_string().contains(&format!("after {sent} of")), "{end}");
             assert!(reader.offered_max <= offered, "{} bytes offered after {sent}", reader.offered_max);
         }
@@ -273,19 +342,19 @@ mod tests {
         let pool = Pool::new(1 << 24);
         let bytes = [frame(&body), frame(&body), frame(b"next")].concat();
         let mut reader = &bytes[..];
-        let first = read_frame(&mut reader, 1 << 24, &pool).await.unwrap();
+        let first = read_frame(&mut reader, 1 << 24, &pool, &closed).await.unwrap();
         assert!(first == body);
         let place = first.as_ptr();
         drop(first);
-        let second = read_frame(&mut reader, 1 << 24, &pool).await.unwrap();
+        let second = read_frame(&mut reader, 1 << 24, &pool, &closed).await.unwrap();
         assert!(second == body);
         assert_eq!(second.as_ptr(), place);
-        assert_eq!(read_frame(&mut reader, 1 << 24, &pool).await.unwrap(), "next", "no byte too many was read");
+        assert_eq!(read_frame(&mut reader, 1 << 24, &pool, &closed).await.unwrap(), "next", "no byte too many was read");
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_resolve_is_unreachable() {
-        let config = NetConfig { connect_timeout: Duration::from_secs(30), frame_bytes_max: 1000, pool_bytes_max: 0 };
+        let config = NetConfig { pool_bytes_max: 0, ..NetConfig::of_tests() };
         let addr = BrokerAddr { host: "no\0name".into(), port: 9092 };
         let error = connect(&addr, &config).await.unwrap_err();
         assert!(error.contains("its name does not resolve"), "{error}");

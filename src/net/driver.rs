@@ -16,6 +16,7 @@ use super::{
     NetConfig,
     connection::{self, Report},
     pool::Pool,
+    token::Tokens,
 };
 use crate::proto::{
     BrokerAddr, ConnId, consumer,
@@ -68,6 +69,7 @@ pub(crate) async fn drive<C: Core>(
     mut on_event: impl FnMut(C::Event) -> Option<C::Command>,
 ) {
     let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
+    let mut tokens = Tokens::new(config.tokens.clone(), config.token_timeout);
     let mut connections =
         Connections { open: BTreeMap::new(), tasks: JoinSet::new(), pool: Pool::new(config.pool_bytes_max), config, reports };
     let mut replies = VecDeque::new();
@@ -82,6 +84,7 @@ pub(crate) async fn drive<C: Core>(
                 Output::Connect(id, addr) => connections.open(id, addr),
                 Output::Transmit(id, frame) => connections.transmit(id, frame),
                 Output::Disconnect(id) => connections.close(id),
+                Output::FetchToken => tokens.ask(),
                 Output::Event(event) => replies.extend(on_event(event)),
                 Output::Wait(deadline) => match replies.pop_front() {
                     Some(reply) => core.handle(now, Input::Command(reply)),
@@ -115,6 +118,7 @@ pub(crate) async fn drive<C: Core>(
                 }
                 command.map(Input::Command)
             }
+            token = tokens.next() => Some(Input::Token(token)),
             () = timer.as_mut(), if wake.is_some() => Some(Input::Tick),
         };
         if abandoned.is_some_and(|at| at <= Clock::now()) {
@@ -235,7 +239,7 @@ mod tests {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::unbounded_channel();
         let (on_end, ended) = oneshot::channel();
-        let config = NetConfig { connect_timeout: Duration::from_secs(5), frame_bytes_max: 1000, pool_bytes_max: 1000 };
+        let config = NetConfig::of_tests();
         let task = tokio::spawn(async move {
             drive(core, config, receiver, move |event| {
                 let reply = (event == "Tick").then(|| Output::Event("reply".to_owned()));

@@ -192,6 +192,7 @@ impl Consumer {
             Input::Frame(conn, frame) => self.cluster.handle_frame(now, conn, frame),
             Input::Disconnected(conn, why) => self.cluster.handle_disconnected(now, conn, why),
             Input::Command(command) => self.handle_command(now, command),
+            Input::Token(token) => self.cluster.handle_token(now, token),
             Input::Tick => {}
         }
     }
@@ -209,6 +210,7 @@ impl Consumer {
                     ClusterOutput::Connect(conn, addr) => Output::Connect(conn, addr),
                     ClusterOutput::Transmit(conn, bytes) => Output::Transmit(conn, bytes),
                     ClusterOutput::Disconnect(conn) => Output::Disconnect(conn),
+                    ClusterOutput::FetchToken => Output::FetchToken,
                 };
             }
             if !self.drain(now) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     BrokerAddr, ConnId, Deadline, Disconnect, PartitionHandle, Problem,
+    cluster::Token,
     offsets::{CommitFailure, ResetPolicy},
 };
 use crate::{
@@ -22,6 +23,8 @@ pub(crate) enum Input<C = Command> {
     Frame(ConnId, Bytes),
     Disconnected(ConnId, Disconnect),
     Command(C),
+    /// What came of `Output::FetchToken`: exactly one for each.
+    Token(Result<Token, String>),
     /// Nothing but the time.
     Tick,
 }
@@ -33,6 +36,8 @@ pub(crate) enum Output<E = Event> {
     /// A whole frame, with its length.
     Transmit(ConnId, Bytes),
     Disconnect(ConnId),
+    /// Ask the user's program for a token of OAUTHBEARER.
+    FetchToken,
     Event(E),
     /// Nothing more to do until then (or until the next input).
     Wait(Option<Deadline>),

@@ -96,11 +96,14 @@ pub(crate) enum Disconnect {
     Closed(String),
     /// What came is no Kafka frame, or one beyond the limit; says what it looks like.
     BadFrame(String),
+    /// One side does not trust the other, or they do not understand each other's TLS: that does not pass by itself.
+    #[cfg_attr(not(feature = "__rustls"), allow(dead_code, reason = "there is no TLS in this build"))]
+    Tls(String),
 }
 
 impl fmt::Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Unreachable(why) | Self::Closed(why) | Self::BadFrame(why)) = self;
+        let (Self::Unreachable(why) | Self::Closed(why) | Self::BadFrame(why) | Self::Tls(why)) = self;
         f.write_str(why)
     }
 }
@@ -202,6 +205,10 @@ pub(crate) enum ProblemKind {
     Incompatible,
     /// The group, or a topic, may not be used by this user.
     Unauthorized,
+    /// A broker does not believe who this client says it is, or no token could be had to say it.
+    Unauthenticated,
+    /// A broker's certificate is not trusted, or the broker does not trust ours.
+    Untrusted,
     /// A subscribed topic does not exist.
     UnknownTopic,
     /// The group refused this member for good: settings, size, protocol.

@@ -202,6 +202,7 @@ impl World {
                     self.abandon_commit((client, conn));
                     self.network.hang_up(now, (client, conn));
                 }
+                Output::FetchToken => unreachable!("these clients have no tokens"),
                 Output::Event(event) => self.event(client, event),
                 Output::Wait(deadline) => {
                     one.deadline = deadline;

@@ -37,7 +37,7 @@ fn a_clean_hand_over_repeats_nothing() {
     world.run_until(secs(5), |world| world.clients[second].holds.len() == 2);
     world.finish(secs(60));
     assert_eq!(world.repeats(), 0);
-    assert_eq!(world.clients[first].said("Lost"), []);
+    assert!(world.clients[first].said("Lost").is_empty());
 }
 
 /// Elsewhere, what was buffered was handed out after its partition had gone, or come back (KAFKA-16460, KAFKA-20332, kafka-go #1398).
@@ -99,7 +99,7 @@ fn committed_offsets_never_go_back_whatever_becomes_of_the_answers() {
         assert!(offsets.is_sorted(), "{partition}: {offsets:?}");
     }
     assert_eq!(world.repeats(), 0);
-    assert_eq!(world.clients[client].said("Lost"), []);
+    assert!(world.clients[client].said("Lost").is_empty());
 }
 
 /// Elsewhere, a transaction's offsets that were not settled yet were not waited for, or not long enough (librdkafka #3265).

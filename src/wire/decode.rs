@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::{
     AbortedTransaction, Api, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EpochEnd, ErrorCode, FetchResponse,
     FetchedOffset, FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, Malformed,
-    MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SyncGroupResponse, TopicRef,
-    cursor::Cursor,
+    MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse,
+    SaslHandshakeResponse, SyncGroupResponse, TopicRef, cursor::Cursor,
 };
 use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
 
@@ -43,6 +43,8 @@ impl Response {
             Api::ListOffsets => Self::ListOffsets(list_offsets(c)?),
             Api::Fetch => Self::Fetch(fetch(c)?),
             Api::OffsetForLeaderEpoch => Self::OffsetForLeaderEpoch(offset_for_leader_epoch(c)?),
+            Api::SaslHandshake => Self::SaslHandshake(sasl_handshake(c)?),
+            Api::SaslAuthenticate => Self::SaslAuthenticate(sasl_authenticate(c)?),
         };
         cursor.finish()?;
         Ok(response)
@@ -253,6 +255,23 @@ fn offset_for_leader_epoch(c: &mut Cursor) -> Result<Vec<(TopicPartition, EpochE
     })?;
     c.skip_tagged_fields()?;
     Ok(partitions)
+}
+
+fn sasl_handshake(c: &mut Cursor) -> Result<SaslHandshakeResponse, Malformed> {
+    let error = error_code(c)?;
+    let mechanisms = c.array(Cursor::string)?;
+    Ok(SaslHandshakeResponse { error, mechanisms })
+}
+
+fn sasl_authenticate(c: &mut Cursor) -> Result<SaslAuthenticateResponse, Malformed> {
+    let error = error_code(c)?;
+    let message = c.nullable_string()?;
+    let challenge = c.bytes()?;
+    let lifetime_ms = if c.version() >= 1 { c.i64()? } else { 0 };
+    c.skip_tagged_fields()?;
+    // 0 stands for ever.
+    let session_lifetime = u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    Ok(SaslAuthenticateResponse { error, message, challenge, session_lifetime })
 }
 
 fn fetch(c: &mut Cursor) -> Result<FetchResponse, Malformed> {

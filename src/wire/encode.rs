@@ -11,12 +11,16 @@ use kafka_protocol::{
     messages::{self as kafka, GroupId, RequestHeader, TopicName},
     protocol::{Encodable, HeaderVersion, StrBytes},
 };
+use zeroize::Zeroize;
 
 use super::{
     Api, CommitPartition, EncodeError, EpochPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
 };
-use crate::model::{LeaderEpoch, TopicId, TopicPartition};
+use crate::{
+    model::{LeaderEpoch, TopicId, TopicPartition},
+    secret::Secret,
+};
 
 /// What every consumer says in place of a replica's broker id.
 const CONSUMER: kafka::BrokerId = kafka::BrokerId(-1);
@@ -49,6 +53,8 @@ impl Request {
             Self::ListOffsets { isolation, partitions } => frame.encode(&list_offsets(version, *isolation, partitions)),
             Self::Fetch(fetch_request) => frame.encode(&fetch(version, fetch_request)),
             Self::OffsetForLeaderEpoch { partitions } => frame.encode(&offset_for_leader_epoch(partitions)),
+            Self::SaslHandshake { mechanism } => frame.encode(&sasl_handshake(mechanism)),
+            Self::SaslAuthenticate { message } => frame.encode_secret(&sasl_authenticate(message), message.expose().len()),
         }
     }
 }
@@ -62,12 +68,28 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     fn encode<T: Encodable + HeaderVersion>(&self, body: &T) -> Result<Bytes, EncodeError> {
+        self.encode_into(BytesMut::new(), body).map(BytesMut::freeze)
+    }
+
+    /// Encodes a body with a secret of `length` bytes, and leaves no copy of it behind.
+    fn encode_secret<T: Encodable + HeaderVersion>(&self, body: &T, length: usize) -> Result<Bytes, EncodeError> {
+        /// What all other fields take, but for the client's name.
+        const BESIDE: usize = 64;
+
+        // With room enough it never moves.
+        let room = BytesMut::with_capacity(length + self.client_id.len() + BESIDE);
+        let mut frame = self.encode_into(room, body)?;
+        let secret = Secret::new(&frame[..]);
+        frame.zeroize();
+        Ok(secret.expose().clone())
+    }
+
+    fn encode_into<T: Encodable + HeaderVersion>(&self, mut frame: BytesMut, body: &T) -> Result<BytesMut, EncodeError> {
         let header = RequestHeader::default()
             .with_request_api_key(self.api as i16)
             .with_request_api_version(self.version)
             .with_correlation_id(self.correlation_id)
             .with_client_id(Some(text(self.client_id)));
-        let mut frame = BytesMut::new();
         frame.put_i32(0); // the length, once it is known
         header
             .encode(&mut frame, T::header_version(self.version))
@@ -75,7 +97,7 @@ impl Frame<'_> {
             .map_err(|error| self.error(error.to_string()))?;
         let length = i32::try_from(frame.len() - 4).map_err(|_| self.error("longer than a frame can be".into()))?;
         frame[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(frame.freeze())
+        Ok(frame)
     }
 
     fn error(&self, what: String) -> EncodeError {
@@ -315,6 +337,14 @@ fn offset_for_leader_epoch(partitions: &[EpochPartition]) -> kafka::OffsetForLea
         },
     );
     kafka::OffsetForLeaderEpochRequest::default().with_replica_id(CONSUMER).with_topics(topics)
+}
+
+fn sasl_handshake(mechanism: &'static str) -> kafka::SaslHandshakeRequest {
+    kafka::SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism))
+}
+
+fn sasl_authenticate(message: &Secret) -> kafka::SaslAuthenticateRequest {
+    kafka::SaslAuthenticateRequest::default().with_auth_bytes(message.expose().clone())
 }
 
 const PROTOCOL_TYPE: &str = "consumer";

@@ -23,7 +23,7 @@ pub(crate) use request::{
 pub(crate) use response::{
     AbortedTransaction, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EpochEnd, FetchResponse, FetchedOffset,
     FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, MetadataPartition, MetadataResponse,
-    MetadataTopic, OffsetFetchResponse, Response, SyncGroupResponse, TopicRef,
+    MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse, TopicRef,
 };
 pub(crate) use versions::{api_range, negotiate};
 
@@ -44,13 +44,15 @@ pub(crate) enum Api {
     Heartbeat = 12,
     LeaveGroup = 13,
     SyncGroup = 14,
+    SaslHandshake = 17,
     ApiVersions = 18,
     OffsetForLeaderEpoch = 23,
+    SaslAuthenticate = 36,
 }
 
 #[cfg(any(fuzzing, test))]
 impl Api {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Fetch,
         Self::ListOffsets,
         Self::Metadata,
@@ -61,8 +63,10 @@ impl Api {
         Self::Heartbeat,
         Self::LeaveGroup,
         Self::SyncGroup,
+        Self::SaslHandshake,
         Self::ApiVersions,
         Self::OffsetForLeaderEpoch,
+        Self::SaslAuthenticate,
     ];
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Api;
-use crate::model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::{
+    model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition},
+    secret::Secret,
+};
 
 /// A request before its version is chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +38,13 @@ pub(crate) enum Request {
     Fetch(FetchRequest),
     OffsetForLeaderEpoch {
         partitions: Vec<EpochPartition>,
+    },
+    SaslHandshake {
+        mechanism: &'static str,
+    },
+    /// The next message of the mechanism that the handshake chose.
+    SaslAuthenticate {
+        message: Secret,
     },
 }
 
@@ -170,6 +180,8 @@ impl Request {
             Self::ListOffsets { .. } => Api::ListOffsets,
             Self::Fetch(_) => Api::Fetch,
             Self::OffsetForLeaderEpoch { .. } => Api::OffsetForLeaderEpoch,
+            Self::SaslHandshake { .. } => Api::SaslHandshake,
+            Self::SaslAuthenticate { .. } => Api::SaslAuthenticate,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Response {
     ListOffsets(Vec<(TopicPartition, ListedOffset)>),
     Fetch(FetchResponse),
     OffsetForLeaderEpoch(Vec<(TopicPartition, EpochEnd)>),
+    SaslHandshake(SaslHandshakeResponse),
+    SaslAuthenticate(SaslAuthenticateResponse),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -196,4 +198,21 @@ pub(crate) struct FetchedPartition {
 pub(crate) struct AbortedTransaction {
     pub(crate) producer_id: i64,
     pub(crate) first_offset: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SaslHandshakeResponse {
+    pub(crate) error: ErrorCode,
+    /// What the listener takes.
+    pub(crate) mechanisms: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SaslAuthenticateResponse {
+    pub(crate) error: ErrorCode,
+    pub(crate) message: Option<Arc<str>>,
+    /// The broker's next message of the mechanism.
+    pub(crate) challenge: Bytes,
+    /// After so long the connection must authenticate anew (KIP-368, from version 1 on).
+    pub(crate) session_lifetime: Option<Duration>,
 }

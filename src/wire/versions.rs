@@ -45,7 +45,7 @@ impl Api {
     /// The versions of which ottla writes the request and reads the answer.
     ///
     /// Literals, not `kafka_protocol`'s constants: each new version needs a decoder of ours first. Every broker from Kafka 0.11 on speaks
-    /// at least one version of each, but for OffsetForLeaderEpoch.
+    /// at least one version of each, but for OffsetForLeaderEpoch, and SaslAuthenticate, which is from 1.0.
     pub(super) fn versions(self) -> RangeInclusive<i16> {
         match self {
             Self::Fetch => 4..=18,
@@ -64,6 +64,9 @@ impl Api {
             Self::ApiVersions => 0..=4,
             // Before 3 the broker wants the permissions of another broker (KIP-320), and the answer could lie beyond the high watermark.
             Self::OffsetForLeaderEpoch => 3..=4,
+            // At 0 the mechanism's messages follow bare, without headers.
+            Self::SaslHandshake => 0..=1,
+            Self::SaslAuthenticate => 0..=2,
         }
     }
 
@@ -82,6 +85,9 @@ impl Api {
             Self::SyncGroup => 4,
             Self::ApiVersions => 3,
             Self::OffsetForLeaderEpoch => 4,
+            // It comes before anything is known of the broker, and never became flexible.
+            Self::SaslHandshake => i16::MAX,
+            Self::SaslAuthenticate => 2,
         }
     }
 }

@@ -18,6 +18,7 @@ mod failures;
 mod harness;
 mod member;
 mod ownership;
+mod security;
 mod support;
 mod topics;
 mod versions;

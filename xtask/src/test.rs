@@ -29,13 +29,16 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
     let mut report = Report::default();
     if filter.is_none() {
         report.step("format", || call(&mut cargo("fmt --all --check")));
-        report.step("lints", || call(&mut cargo("clippy --workspace --all-targets --all-features -- -D warnings")));
-        report.step("docs", || call(cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings")));
+        report.step("lints", || {
+            call(&mut cargo("clippy --workspace --all-targets --features ottla/__bench,ottla-mock/tls -- -D warnings"))
+        });
+        report.step("other crypto, or none", other_crypto);
+        report.step("docs", || call(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings")));
         report.step("no C", no_c::check);
         report.step("licences, bans, sources", deny);
     }
     report.step("unit and API tests", || {
-        call(cargo("test --workspace --all-features").args(filter).env_remove("OTTLA_REAL_KAFKA"))
+        call(cargo("test --workspace --features ottla/__bench,ottla-mock/tls").args(filter).env_remove("OTTLA_REAL_KAFKA"))
     });
     if filter.is_none() {
         report.step("every order of acks", orders);
@@ -77,6 +80,20 @@ impl Report {
     }
 }
 
+/// Lints what is built for who asks for another crypto provider, or for no TLS at all. Those providers are C.
+fn other_crypto() -> Result<(), String> {
+    let mut all = vec!["", "__rustls"];
+    if Command::new("cc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+        all.extend(["aws-lc", "ring"]);
+    } else {
+        println!("not checked: the features aws-lc and ring, for there is no C compiler");
+    }
+    all.iter().try_for_each(|feature| {
+        let lints = format!("clippy --package ottla --lib --no-default-features --features={feature} -- -D warnings");
+        call(&mut cargo(&lints))
+    })
+}
+
 fn deny() -> Result<(), String> {
     let is_installed =
         cargo("deny --version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
@@ -99,14 +116,13 @@ fn examples() -> Result<(), String> {
         println!("there are none");
         return Ok(());
     }
-    call(&mut cargo("build --examples --all-features"))
+    call(&mut cargo("build --examples"))
 }
 
 /// Holds the mock to what a real Kafka says, and lets other people's clients live on it; the brokers are always of this machine's Java.
 fn mock_beside_reality(filter: Option<&str>) -> Result<(), String> {
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
-    let mut tests =
-        cargo("test --all-features --package ottla --package ottla-mock --test both --test conversations --test foreign");
+    let mut tests = cargo("test --package ottla --package ottla-mock --test both --test conversations --test foreign");
     call(tests.args(filter).env("OTTLA_REAL_KAFKA", "1"))
 }
 
@@ -115,7 +131,7 @@ fn real_kafka(filter: Option<&str>) -> Result<(), String> {
     // The peers (Java's clients, Kafka's tools) and the clusters whose brokers are killed need Java in any case.
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
     let threads = thread::available_parallelism().map_or(1, usize::from).max(REAL_KAFKA_THREADS_MIN);
-    let mut tests = cargo("test --all-features --test real_kafka");
+    let mut tests = cargo("test --test real_kafka");
     tests.args(filter).args(["--", &format!("--test-threads={threads}")]).env("OTTLA_REAL_KAFKA", "1");
     if let Ok(bootstrap) = env::var("KAFKA_BOOTSTRAP_SERVERS") {
         println!("on the brokers of KAFKA_BOOTSTRAP_SERVERS: {bootstrap}");

@@ -22,7 +22,7 @@ use tokio::{
 use crate::kafka::{ConnId, Event, Input, Kafka, Output, Settings};
 
 pub(crate) use pipe::connect;
-pub(crate) use tcp::listen;
+pub(crate) use tcp::{Listening, listen};
 
 const READ_BYTES: usize = 64 * 1024;
 

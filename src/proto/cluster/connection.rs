@@ -18,10 +18,17 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ClusterOutput, Outbox};
+use super::{
+    ClusterOutput, Outbox,
+    sasl::{Exchange, Next, Sasl},
+};
 use crate::{
     proto::{BrokerAddr, CallError, ConnId, Deadline, Owner, earliest},
-    wire::{self, Api, ApiRange, EncodeError, ErrorCode, Malformed, Request, Response},
+    secret::Secret,
+    wire::{
+        self, Api, ApiRange, ApiVersionsResponse, EncodeError, ErrorCode, Malformed, Request, Response, SaslAuthenticateResponse,
+        SaslHandshakeResponse,
+    },
 };
 
 /// How many requests one connection holds, waiting and in flight.
@@ -61,10 +68,12 @@ pub(super) struct Call {
 /// What a frame turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// The handshake goes on at a lower version.
-    Downgraded,
-    /// The handshake is done.
+    /// The handshake goes on.
+    Shaking,
+    /// The handshake is done, and authentication where there is one.
     Ready,
+    /// It has authenticated anew.
+    Renewed,
     /// The answer to a request.
     Answered,
 }
@@ -74,6 +83,8 @@ pub(super) enum Received {
 pub(super) enum Fault {
     /// The handshake's answer makes no sense: perhaps the other side is no Kafka.
     Handshake(String),
+    /// The broker does not believe who we are, or is not to be believed itself.
+    Refused(String),
     /// A frame that is not the next answer.
     Order(String),
     /// No answer in time.
@@ -86,11 +97,23 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) idle_timeout: Duration,
     pub(super) codec: Codec,
+    /// Connections are encrypted by `net`.
+    pub(super) encrypted: bool,
+    /// `None`: whoever is connected may ask.
+    pub(super) sasl: Option<Sasl>,
 }
 
 /// `net` tries several addresses, each for up to a connect timeout, and says what came of it; this many of them without a word is a bug
 /// there, and must not stop the core.
-const CONNECT_TIMEOUTS_MAX: u32 = 10;
+const CONNECT_TIMEOUTS_MAX: u32 = 12;
+/// After which part of its session, in percent, a connection authenticates anew; each a little earlier or later than the next, so that not
+/// all of a client's do at once (KIP-368).
+const RENEW_AT: u32 = 85;
+const RENEW_SPREAD: u32 = 10;
+/// Longer than any session.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A broker takes no second authentication within a second of the first.
+const RENEW_AFTER_MIN: Duration = Duration::from_millis(1100);
 
 pub(super) struct Connection {
     id: ConnId,
@@ -112,14 +135,36 @@ enum State {
     Delayed { until: Instant },
     Connecting,
     Handshaking,
-    Ready { apis: Vec<ApiRange> },
+    Authenticating(Authenticating),
+    Ready { apis: Vec<ApiRange>, renew: Option<Instant> },
+}
+
+/// SASL on one connection: Handshaking or Ready → Authenticating → Ready. Meanwhile requests wait; those in flight are answered before
+/// the broker reads the first message.
+#[derive(Debug)]
+struct Authenticating {
+    apis: Vec<ApiRange>,
+    step: Step,
+    /// It has been Ready before.
+    anew: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// There is nothing to show yet.
+    NeedsToken,
+    /// The broker was asked whether it takes the mechanism. Whether the messages will go bare, and the first of them.
+    Choosing { exchange: Exchange, first: Secret, bare: bool },
+    /// Messages of the mechanism go back and forth.
+    Exchanging { exchange: Exchange, bare: bool },
 }
 
 struct InFlight {
-    correlation: i32,
+    /// `None`: a bare message of SASL, whose answer is as bare.
+    correlation: Option<i32>,
     api: Api,
     version: i16,
-    /// `None`: the handshake's own.
+    /// `None`: the connection's own.
     owner: Option<Owner>,
     written: Instant,
     timeout: Duration,
@@ -179,12 +224,30 @@ impl Connection {
         self.in_flight.front().map(|call| call.written)
     }
 
+    /// Whether it waits for a token to authenticate with.
+    pub(super) fn needs_token(&self) -> bool {
+        matches!(&self.state, State::Authenticating(Authenticating { step: Step::NeedsToken, .. }))
+    }
+
+    /// Whether it is about who we are: the broker has answered the handshake.
+    pub(super) fn is_authenticating(&self) -> bool {
+        matches!(&self.state, State::Authenticating(_))
+    }
+
+    /// Whether a broker that hangs up now does so because it does not believe who we are: one that speaks SASL without headers has no
+    /// other way to say so.
+    pub(super) fn is_refused_by_closing(&self) -> bool {
+        matches!(&self.state, State::Authenticating(Authenticating { step: Step::Exchanging { bare: true, .. }, .. }))
+    }
+
     /// What it is doing, for the text of an error.
     pub(super) fn doing(&self) -> String {
         match (&self.state, self.in_flight.front()) {
             (State::Delayed { .. }, _) => "waiting to connect again".to_owned(),
             (State::Connecting, _) => "connecting".to_owned(),
             (State::Handshaking, _) => "waiting for the answer to ApiVersions".to_owned(),
+            (State::Authenticating(Authenticating { step: Step::NeedsToken, .. }), _) => "waiting for a token".to_owned(),
+            (State::Authenticating(_), _) => "authenticating".to_owned(),
             (State::Ready { .. }, Some(call)) => format!("waiting for the answer to {:?}", call.api),
             (State::Ready { .. }, None) => "idle".to_owned(),
         }
@@ -226,9 +289,12 @@ impl Connection {
         settings: &Settings,
         out: &mut Outbox,
     ) -> Result<Received, Fault> {
-        self.used = now;
+        if self.in_flight.front().is_some_and(|call| call.correlation.is_none()) {
+            self.in_flight.pop_front();
+            return self.handle_sasl_message(now, &frame, None, settings, out);
+        }
         let correlation = frame.first_chunk().map(|bytes| i32::from_be_bytes(*bytes));
-        let next = match (self.in_flight.front().map(|call| call.correlation), correlation) {
+        let next = match (self.in_flight.front().and_then(|call| call.correlation), correlation) {
             (Some(expected), Some(got)) if expected == got => self.in_flight.pop_front(),
             (expected, got) => return Err(self.out_of_order(expected, got)),
         };
@@ -238,11 +304,31 @@ impl Connection {
         let answer = (settings.codec.decode)(api, version, frame.slice(4..));
         match owner {
             Some(owner) => {
+                self.used = now;
                 self.answered = true;
                 out.answers.push_back((owner, answer.map_err(CallError::from)));
                 Ok(Received::Answered)
             }
-            None => self.handle_handshake(now, version, answer, settings, out),
+            None => match answer {
+                Ok(Response::ApiVersions(answer)) => self.handle_handshake(now, version, answer, settings, out),
+                Ok(Response::SaslHandshake(answer)) => self.handle_sasl_handshake(now, answer, settings, out),
+                Ok(Response::SaslAuthenticate(answer)) => self.handle_sasl_answer(now, &answer, settings, out),
+                Ok(_) => Err(Fault::Handshake(format!("not an answer to {api:?}"))),
+                Err(malformed) => Err(Fault::Handshake(malformed.to_string())),
+            },
+        }
+    }
+
+    /// There may be a token now.
+    pub(super) fn handle_token(&mut self, now: Instant, settings: &Settings, out: &mut Outbox) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.state, State::Handshaking) {
+            State::Authenticating(Authenticating { apis, step: Step::NeedsToken, anew }) => {
+                self.authenticate(now, apis, anew, settings, out)
+            }
+            state => {
+                self.state = state;
+                Ok(())
+            }
         }
     }
 
@@ -250,6 +336,11 @@ impl Connection {
     pub(super) fn handle_timeout(&mut self, now: Instant, settings: &Settings, out: &mut Outbox) -> Result<(), Fault> {
         if matches!(self.state, State::Connecting) && self.opened + settings.connect_timeout * CONNECT_TIMEOUTS_MAX <= now {
             return Err(Fault::Timeout(format!("nothing was heard of the attempt to connect to {}", self.addr)));
+        }
+        if matches!(&self.state, State::Ready { renew: Some(at), .. } if *at <= now)
+            && let State::Ready { apis, .. } = std::mem::replace(&mut self.state, State::Handshaking)
+        {
+            self.authenticate(now, apis, true, settings, out)?;
         }
         if let Some(late) = self.in_flight.iter().find(|call| call.deadline <= now) {
             return Err(Fault::Timeout(format!("{} did not answer {:?} within {:?}", self.addr, late.api, late.timeout)));
@@ -278,8 +369,11 @@ impl Connection {
         let state = match &self.state {
             State::Delayed { until } => Some((*until, "reconnect back-off")),
             State::Connecting => Some((self.opened + settings.connect_timeout * CONNECT_TIMEOUTS_MAX, "connect")),
-            State::Handshaking => None,
-            State::Ready { .. } => self.idle_at(settings).map(|at| (at, "idle connection")),
+            // What is in flight has its deadline; while a token is missing, whoever has to do with tokens has one.
+            State::Handshaking | State::Authenticating(_) => None,
+            State::Ready { renew, .. } => {
+                earliest(self.idle_at(settings).map(|at| (at, "idle connection")), renew.map(|at| (at, "the end of the session")))
+            }
         };
         let unanswered = self.in_flight.iter().map(|call| call.deadline).min().map(|at| (at, "request in flight"));
         let unwritten = self.waiting.iter().map(|call| call.deadline).min().map(|at| (at, "request not sent yet"));
@@ -305,49 +399,209 @@ impl Connection {
         &mut self,
         now: Instant,
         version: i16,
-        answer: Result<Response, Malformed>,
+        answer: ApiVersionsResponse,
         settings: &Settings,
         out: &mut Outbox,
     ) -> Result<Received, Fault> {
-        let answer = match answer {
-            Ok(Response::ApiVersions(answer)) => answer,
-            Ok(_) => return Err(Fault::Handshake("not an answer to ApiVersions".to_owned())),
-            Err(malformed) => return Err(Fault::Handshake(malformed.to_string())),
-        };
         match answer.error {
+            ErrorCode::NONE if settings.sasl.is_some() => {
+                self.authenticate(now, answer.apis, false, settings, out)?;
+                Ok(Received::Shaking)
+            }
             ErrorCode::NONE => {
-                self.state = State::Ready { apis: answer.apis };
-                for call in std::mem::take(&mut self.waiting) {
-                    self.write(now, call, settings, out);
-                }
+                self.become_ready(now, answer.apis, None, settings, out);
                 Ok(Received::Ready)
             }
             // Brokers before Kafka 2.4 do not say what they know, but all know version 0.
             ErrorCode::UNSUPPORTED_VERSION if version > 0 => {
                 let theirs = (settings.codec.negotiate)(&Request::ApiVersions, &answer.apis).unwrap_or(0);
                 self.write_handshake(now, theirs.min(version - 1), settings, out)?;
-                Ok(Received::Downgraded)
+                Ok(Received::Shaking)
             }
             error => Err(Fault::Handshake(format!("{error} in answer to ApiVersions version {version}"))),
         }
     }
 
-    fn write_handshake(&mut self, now: Instant, version: i16, settings: &Settings, out: &mut Outbox) -> Result<(), Fault> {
-        let correlation = self.next_correlation;
-        let frame = (settings.codec.encode)(&Request::ApiVersions, version, correlation, &settings.client_id)
-            .map_err(|error| Fault::Handshake(error.to_string()))?;
-        // Whoever took the connection answers this quickly or is stuck: the patience for connecting is the right one.
-        let timeout = settings.connect_timeout;
-        self.send(
-            frame,
-            InFlight { correlation, api: Api::ApiVersions, version, owner: None, written: now, timeout, deadline: now + timeout },
-            out,
-        );
+    fn become_ready(&mut self, now: Instant, apis: Vec<ApiRange>, renew: Option<Instant>, settings: &Settings, out: &mut Outbox) {
+        self.state = State::Ready { apis, renew };
+        for call in std::mem::take(&mut self.waiting) {
+            self.write(now, call, settings, out);
+        }
+    }
+
+    /// Begins to authenticate, as far as there is something to show.
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        apis: Vec<ApiRange>,
+        anew: bool,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let Some(sasl) = &settings.sasl else {
+            self.become_ready(now, apis, None, settings, out);
+            return Ok(());
+        };
+        let Some((exchange, first)) = sasl.begin(now, self.id, self.next_correlation) else {
+            self.state = State::Authenticating(Authenticating { apis, step: Step::NeedsToken, anew });
+            return Ok(());
+        };
+        let request = Request::SaslHandshake { mechanism: sasl.credentials().mechanism() };
+        let Some(version) = (settings.codec.negotiate)(&request, &apis) else {
+            return Err(Fault::Refused("it does not speak SASL".to_owned()));
+        };
+        let step = Step::Choosing { exchange, first, bare: version == 0 };
+        self.state = State::Authenticating(Authenticating { apis, step, anew });
+        self.write_own(now, &request, version, settings, out)
+    }
+
+    fn handle_sasl_handshake(
+        &mut self,
+        now: Instant,
+        answer: SaslHandshakeResponse,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<Received, Fault> {
+        match answer.error {
+            ErrorCode::NONE => {}
+            ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
+                let takes = answer.mechanisms.join(", ");
+                return Err(Fault::Refused(format!("the listener does not take this mechanism, but {takes}")));
+            }
+            ErrorCode::ILLEGAL_SASL_STATE => {
+                let advice = "the listener is one without SASL; use another port, or leave the credentials out";
+                return Err(Fault::Refused(format!("{}: {advice}", answer.error)));
+            }
+            error => return Err(Fault::Refused(format!("it answers SaslHandshake with {error}"))),
+        }
+        match std::mem::replace(&mut self.state, State::Handshaking) {
+            State::Authenticating(Authenticating { apis, step: Step::Choosing { exchange, first, bare }, anew }) => {
+                let message = self.write_sasl_message(now, first, bare, &apis, settings, out);
+                self.state = State::Authenticating(Authenticating { apis, step: Step::Exchanging { exchange, bare }, anew });
+                message.map(|()| Received::Shaking)
+            }
+            _ => Err(Fault::Handshake("an answer to SaslHandshake that nothing asked for".to_owned())),
+        }
+    }
+
+    fn handle_sasl_answer(
+        &mut self,
+        now: Instant,
+        answer: &SaslAuthenticateResponse,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<Received, Fault> {
+        if answer.error == ErrorCode::NONE {
+            return self.handle_sasl_message(now, &answer.challenge, answer.session_lifetime, settings, out);
+        }
+        let mut why = answer.error.to_string();
+        if let Some(message) = answer.message.as_deref().filter(|message| !message.is_empty()) {
+            why = format!("{message} ({why})");
+        }
+        if let State::Authenticating(Authenticating { step: Step::Exchanging { exchange, .. }, .. }) = &self.state
+            && let Some(complaint) = exchange.complaint()
+        {
+            why = format!("{why}: {complaint}");
+        }
+        Err(Fault::Refused(why))
+    }
+
+    /// Takes the broker's next message of the mechanism.
+    fn handle_sasl_message(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        lifetime: Option<Duration>,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<Received, Fault> {
+        let State::Authenticating(Authenticating { apis, step: Step::Exchanging { mut exchange, bare }, anew }) =
+            std::mem::replace(&mut self.state, State::Handshaking)
+        else {
+            return Err(Fault::Handshake("a message of SASL that nothing asked for".to_owned()));
+        };
+        match exchange.handle(message).map_err(Fault::Refused)? {
+            Next::Send(next) => {
+                self.write_sasl_message(now, next, bare, &apis, settings, out)?;
+                self.state = State::Authenticating(Authenticating { apis, step: Step::Exchanging { exchange, bare }, anew });
+                Ok(Received::Shaking)
+            }
+            Next::Done => {
+                let part = RENEW_AT + (self.id.0 % u64::from(RENEW_SPREAD)) as u32;
+                let renew = lifetime.map(|lifetime| now + (lifetime.min(FOREVER) * part / 100).max(RENEW_AFTER_MIN));
+                self.become_ready(now, apis, renew, settings, out);
+                Ok(if anew { Received::Renewed } else { Received::Ready })
+            }
+        }
+    }
+
+    fn write_sasl_message(
+        &mut self,
+        now: Instant,
+        message: Secret,
+        bare: bool,
+        apis: &[ApiRange],
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        if !bare {
+            let request = Request::SaslAuthenticate { message };
+            let Some(version) = (settings.codec.negotiate)(&request, apis) else {
+                return Err(Fault::Refused("it speaks no version of SaslAuthenticate that ottla speaks".to_owned()));
+            };
+            return self.write_own(now, &request, version, settings, out);
+        }
+        let message = message.expose();
+        let length = i32::try_from(message.len()).map_err(|_| Fault::Refused("the message is too long".to_owned()))?;
+        let frame = Secret::new([&length.to_be_bytes()[..], message].concat());
+        self.send_own(now, None, Api::SaslAuthenticate, 0, frame.expose().clone(), settings, out);
         Ok(())
     }
 
+    fn write_handshake(&mut self, now: Instant, version: i16, settings: &Settings, out: &mut Outbox) -> Result<(), Fault> {
+        self.write_own(now, &Request::ApiVersions, version, settings, out)
+    }
+
+    /// Writes a request of the connection's own.
+    fn write_own(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        version: i16,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let correlation = self.next_correlation;
+        let frame = (settings.codec.encode)(request, version, correlation, &settings.client_id)
+            .map_err(|error| Fault::Handshake(error.to_string()))?;
+        self.send_own(now, Some(correlation), request.api(), version, frame, settings, out);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of what is in flight, and where they go")]
+    fn send_own(
+        &mut self,
+        now: Instant,
+        correlation: Option<i32>,
+        api: Api,
+        version: i16,
+        frame: Bytes,
+        settings: &Settings,
+        out: &mut Outbox,
+    ) {
+        // Whoever took the connection answers this quickly or is stuck: the patience for connecting is the right one. It may have to answer
+        // others first.
+        let timeout = settings.connect_timeout;
+        let begins = self.in_flight.iter().map(|call| call.deadline).max().map_or(now, |others| others.max(now));
+        self.send(
+            frame,
+            InFlight { correlation, api, version, owner: None, written: now, timeout, deadline: begins + timeout },
+            out,
+        );
+    }
+
     fn write(&mut self, now: Instant, call: Call, settings: &Settings, out: &mut Outbox) {
-        let State::Ready { apis } = &self.state else {
+        let State::Ready { apis, .. } = &self.state else {
             self.waiting.push_back(call);
             return;
         };
@@ -362,7 +616,7 @@ impl Connection {
             Ok(frame) => self.send(
                 frame,
                 InFlight {
-                    correlation,
+                    correlation: Some(correlation),
                     api,
                     version,
                     owner: Some(call.owner),
@@ -387,6 +641,6 @@ impl Connection {
         let got = got.map_or("a frame too short for a correlation id".to_owned(), |got| format!("correlation id {got}"));
         let expected = expected.map_or("nothing was asked".to_owned(), |expected| format!("{expected} was the next"));
         let what = format!("{} sent {got} where {expected}", self.addr);
-        if self.is_ready() { Fault::Order(what) } else { Fault::Handshake(what) }
+        if self.answered || self.is_ready() { Fault::Order(what) } else { Fault::Handshake(what) }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | [`connection`] | one connection: handshake, what is in flight, deadlines |
+//! | [`connection`] | one connection: handshake, authentication, what is in flight, deadlines |
+//! | [`sasl`] | who this client is, and the messages that prove it |
 //! | [`router`] | which connection a request takes; when one is opened, and how long a failed address rests |
 //! | [`metadata`] | what is known of the topics, and when to ask again |
 //! | [`coordinator`] | who coordinates the group |
@@ -17,6 +18,7 @@ mod coordinator;
 mod metadata;
 mod pace;
 mod router;
+mod sasl;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub(crate) use self::sasl::{Credentials, SaslConfig, ScramHash, Token};
 use self::{
     connection::Codec,
     coordinator::{Coordinator, Found},
@@ -62,6 +65,9 @@ pub(crate) struct ClusterConfig {
     pub(crate) retry_backoff_max: Duration,
     /// A connection of no use for that long is closed; the coordinator's is kept.
     pub(crate) idle_timeout: Duration,
+    /// Whether `net` encrypts connections: for the text of errors.
+    pub(crate) encrypted: bool,
+    pub(crate) sasl: Option<SaslConfig>,
     pub(crate) seed: u64,
 }
 
@@ -73,6 +79,8 @@ pub(crate) enum ClusterOutput {
     Transmit(ConnId, Bytes),
     /// Close it, and forget what was not yet sent on it. Nothing needs to be reported back.
     Disconnect(ConnId),
+    /// Ask the user's program for a token; [`Cluster::handle_token`] takes what comes of it.
+    FetchToken,
 }
 
 /// What the other machines must know.
@@ -155,6 +163,12 @@ impl Cluster {
 
     pub(crate) fn handle_disconnected(&mut self, now: Instant, id: ConnId, why: Disconnect) {
         self.router.handle_disconnected(now, id, why, &mut self.out);
+        self.advance(now);
+    }
+
+    /// Takes a token of the user's program, or why there is none.
+    pub(crate) fn handle_token(&mut self, now: Instant, token: Result<Token, String>) {
+        self.router.handle_token(now, token, &mut self.out);
         self.advance(now);
     }
 

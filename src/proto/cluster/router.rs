@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::{
     ClusterConfig, ClusterOutput, Complaint, Outbox,
     connection::{CALLS_MAX, Call, Codec, Connection, Fault, Purpose, Received, Settings},
+    sasl::{Sasl, Token},
 };
 use crate::{
     model::BrokerId,
@@ -33,6 +34,10 @@ use crate::{
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// How long no broker can be reached before the user hears of it.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(4);
+/// How long a broker rests that refused our credentials: they hardly become good within a second, and may be locked after too many tries.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// How long credentials that were good once may be refused before the consumer ends.
+const REFUSED_MAX: Duration = Duration::from_secs(300);
 
 pub(super) struct Router {
     settings: Settings,
@@ -56,6 +61,15 @@ pub(super) struct Router {
     /// Since when something should be sent and no open connection has ever answered anything.
     silent_since: Option<Instant>,
     silence: Complaint,
+    /// Brokers have believed who we are.
+    was_authenticated: bool,
+    /// Since when they do not any more.
+    refused_since: Option<Instant>,
+    refusal: Complaint,
+    /// That was said to be the end.
+    gave_up: bool,
+    /// No broker is trusted, or trusts us.
+    distrust: Complaint,
     events: VecDeque<RouterEvent>,
 }
 
@@ -73,7 +87,9 @@ struct Health {
     failed: Option<Instant>,
     tried: Option<Instant>,
     error: Option<String>,
-    /// What it sent that no broker sends.
+    /// It refused our credentials.
+    refusals: Backoff,
+    /// What it sent that no broker sends, or its certificate.
     nonsense: Complaint,
 }
 
@@ -93,6 +109,10 @@ enum Blame {
     Broker,
     /// What came is nothing that a broker sends: the user should know.
     Nonsense,
+    /// It is not trusted, or does not trust us: the user should know.
+    Untrusted,
+    /// It does not believe who we are: the user should know.
+    Refused,
 }
 
 impl Router {
@@ -103,6 +123,8 @@ impl Router {
                 connect_timeout: config.connect_timeout,
                 idle_timeout: config.idle_timeout,
                 codec,
+                encrypted: config.encrypted,
+                sasl: config.sasl.clone().map(Sasl::new),
             },
             bootstrap: config.bootstrap.clone(),
             brokers: BTreeMap::new(),
@@ -119,6 +141,11 @@ impl Router {
             next_conn: 0,
             silent_since: None,
             silence: Complaint::default(),
+            was_authenticated: false,
+            refused_since: None,
+            refusal: Complaint::default(),
+            gave_up: false,
+            distrust: Complaint::default(),
             events: VecDeque::new(),
         }
     }
@@ -196,11 +223,15 @@ impl Router {
         // Frames may still come after we closed the connection: whoever asked has an answer already.
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match connection.handle_frame(now, frame, &self.settings, out) {
-            Ok(Received::Downgraded) => {}
+            Ok(Received::Shaking) => {}
+            Ok(Received::Renewed) => self.handle_authenticated(),
             Ok(Received::Ready) => {
                 tracing::debug!(conn = id.0, addr = %connection.addr(), purpose = ?connection.purpose(), "connected");
                 if self.coordinator == Some(id) {
                     self.events.push_back(RouterEvent::CoordinatorReady);
+                }
+                if self.settings.sasl.is_some() {
+                    self.handle_authenticated();
                 }
             }
             Ok(Received::Answered) => {
@@ -209,6 +240,7 @@ impl Router {
                 }
                 self.silent_since = None;
                 self.silence.is_over();
+                self.distrust.is_over();
             }
             Err(fault) => self.handle_fault(now, id, fault, out),
         }
@@ -218,19 +250,41 @@ impl Router {
         let Some(connection) = self.connections.get(&id) else { return };
         let blame = match why {
             Disconnect::BadFrame(_) => Blame::Nonsense,
+            // Whoever has answered was trusted, and trusted us: something else is wrong, and the next handshake will tell.
+            Disconnect::Tls(_) if connection.has_answered() => Blame::Broker,
+            Disconnect::Tls(_) => Blame::Untrusted,
+            Disconnect::Closed(_) if connection.is_refused_by_closing() => Blame::Refused,
             Disconnect::Closed(_) if connection.has_answered() => Blame::Nobody,
             Disconnect::Closed(_) | Disconnect::Unreachable(_) => Blame::Broker,
         };
         let hint = match (&why, connection.has_answered(), connection.is_ready()) {
-            (Disconnect::Closed(_), false, true) => ", as a listener that wants SASL does",
-            (Disconnect::Closed(_), false, false) => ", as a listener that wants TLS does",
+            _ if blame == Blame::Refused => ", as a broker before Kafka 1.0 refuses credentials",
+            (Disconnect::Closed(_), false, true) if self.settings.sasl.is_none() => ", as a listener that wants SASL does",
+            (Disconnect::Closed(_), false, false) if !self.settings.encrypted && !connection.is_authenticating() => {
+                ", as a listener that wants TLS does"
+            }
             _ => "",
         };
         let why = match why {
-            Disconnect::Unreachable(why) | Disconnect::BadFrame(why) => why,
+            Disconnect::Unreachable(why) | Disconnect::BadFrame(why) | Disconnect::Tls(why) => why,
             Disconnect::Closed(why) => format!("{why} while {}{hint}", connection.doing()),
         };
         self.close(now, id, Ending { why, by_us: false, blame }, out);
+    }
+
+    /// Takes a token, or why there is none, and lets the connections that waited for it go on.
+    pub(super) fn handle_token(&mut self, now: Instant, token: Result<Token, String>, out: &mut Outbox) {
+        let Some(sasl) = &mut self.settings.sasl else { return };
+        if let Err(why) = sasl.tokens.handle(now, token, &mut self.rng) {
+            self.complain_of_refusal(now, format!("there is no token for OAUTHBEARER: {why}; trying again"), false);
+            return;
+        }
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if let Err(fault) = connection.handle_token(now, &self.settings, out) {
+                self.handle_fault(now, id, fault, out);
+            }
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
@@ -276,6 +330,14 @@ impl Router {
         for connection in self.connections.values_mut() {
             connection.connect_if_due(now, out);
         }
+        if let Some(sasl) = &mut self.settings.sasl {
+            if self.connections.values().any(Connection::needs_token) {
+                sasl.tokens.want(now);
+            }
+            if sasl.tokens.poll_request(now) {
+                out.outputs.push_back(ClusterOutput::FetchToken);
+            }
+        }
     }
 
     #[must_use]
@@ -294,6 +356,9 @@ impl Router {
         }
         if !self.anywhere.is_empty() {
             deadline = earliest(deadline, self.attempt_due().map(|at| (at, "next broker to try")));
+        }
+        if let Some(sasl) = &self.settings.sasl {
+            deadline = earliest(deadline, sasl.tokens.poll_timeout());
         }
         let silence = self.silent_since.map(|since| (self.silence.due(since + UNREACHABLE_AFTER), "no broker reached"));
         earliest(deadline, silence)
@@ -400,6 +465,7 @@ impl Router {
     fn handle_fault(&mut self, now: Instant, id: ConnId, fault: Fault, out: &mut Outbox) {
         let (why, blame) = match fault {
             Fault::Handshake(why) => (why, Blame::Nonsense),
+            Fault::Refused(why) => (why, Blame::Refused),
             Fault::Order(why) | Fault::Timeout(why) => (why, Blame::Broker),
         };
         self.close(now, id, Ending { why, by_us: true, blame }, out);
@@ -407,7 +473,13 @@ impl Router {
 
     fn close(&mut self, now: Instant, id: ConnId, ending: Ending, out: &mut Outbox) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        let Ending { why, by_us, blame } = ending;
+        let Ending { mut why, by_us, blame } = ending;
+        if blame == Blame::Refused
+            && let Some(sasl) = &self.settings.sasl
+        {
+            let (who, mechanism) = (sasl.credentials().who(), sasl.credentials().mechanism());
+            why = format!("cannot authenticate {who} by {mechanism}: {why}");
+        }
         let addr = connection.addr();
         tracing::debug!(conn = id.0, %addr, purpose = ?connection.purpose(), why, "connection ended");
         self.by_key.remove(&(addr.clone(), connection.purpose()));
@@ -415,10 +487,13 @@ impl Router {
             out.outputs.push_back(ClusterOutput::Disconnect(id));
         }
         if blame != Blame::Nobody {
-            self.count_failure(now, &connection, &why);
+            self.count_failure(now, &connection, &why, blame);
         }
-        if blame == Blame::Nonsense {
-            self.complain_of_nonsense(now, &connection, &why);
+        match blame {
+            Blame::Nonsense => self.complain_of_nonsense(now, &connection, &why),
+            Blame::Untrusted => self.complain_of_distrust(now, &connection, &why),
+            Blame::Refused => self.handle_refused(now, &connection, &why),
+            Blame::Nobody | Blame::Broker => {}
         }
         let why = format!("{addr}: {why}");
         if self.coordinator == Some(id) {
@@ -428,7 +503,7 @@ impl Router {
         connection.close(&why, out);
     }
 
-    fn count_failure(&mut self, now: Instant, connection: &Connection, why: &str) {
+    fn count_failure(&mut self, now: Instant, connection: &Connection, why: &str, blame: Blame) {
         if !self.is_reached() {
             self.silent_since.get_or_insert(now);
         }
@@ -437,7 +512,52 @@ impl Router {
         // Attempts that ran side by side fail for one reason: it counts once.
         if health.failed.is_none_or(|failed| failed < connection.opened()) {
             health.failed = Some(now);
-            health.not_before = Some(now + health.backoff.fail(&mut self.rng));
+            let backoff = if blame == Blame::Refused { &mut health.refusals } else { &mut health.backoff };
+            health.not_before = Some(now + backoff.fail(&mut self.rng));
+        }
+    }
+
+    /// Brokers believe who we are.
+    fn handle_authenticated(&mut self) {
+        self.was_authenticated = true;
+        self.refused_since = None;
+        self.refusal.is_over();
+    }
+
+    /// Credentials that were never good end the consumer. Those that were may be given back, which is waited for, but not for ever.
+    fn handle_refused(&mut self, now: Instant, connection: &Connection, why: &str) {
+        if let Some(sasl) = &mut self.settings.sasl {
+            sasl.tokens.discard(now);
+        }
+        let since = *self.refused_since.get_or_insert(now);
+        let fatal = !self.was_authenticated || since + REFUSED_MAX <= now;
+        let advice = if fatal { "check the credentials, and what the listener takes" } else { "still trying" };
+        self.complain_of_refusal(now, format!("{}: {why}; {advice}", connection.addr()), fatal);
+    }
+
+    fn complain_of_refusal(&mut self, now: Instant, what: String, fatal: bool) {
+        let kind = ProblemKind::Unauthenticated;
+        if self.refusal.is_news(now, kind) || (fatal && !self.gave_up) {
+            self.gave_up |= fatal;
+            self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal }));
+        }
+    }
+
+    /// Told at once, unless nothing was reached yet and another address may still be better.
+    fn complain_of_distrust(&mut self, now: Instant, connection: &Connection, why: &str) {
+        let kind = ProblemKind::Untrusted;
+        let addr = connection.addr();
+        let has_failed = |addr: &BrokerAddr| self.health.get(addr).is_some_and(|health| health.error.is_some());
+        let (what, is_news) = if self.is_reached() {
+            let news = self.health.get_mut(addr).is_some_and(|health| health.nonsense.is_news(now, kind));
+            (format!("{addr}: {why}; still trying"), news)
+        } else if self.brokers.values().chain(&self.bootstrap).all(has_failed) {
+            (format!("no broker can be reached, still trying: {}", self.tried()), self.distrust.is_news(now, kind))
+        } else {
+            return;
+        };
+        if is_news {
+            self.events.push_back(RouterEvent::Problem(Problem { kind, partition: None, code: None, what, fatal: false }));
         }
     }
 
@@ -458,6 +578,10 @@ impl Router {
 
     fn complain_of_silence(&mut self, now: Instant) {
         let kind = ProblemKind::Unreachable;
+        if self.silent_since.is_some() && self.connections.values().any(Connection::needs_token) {
+            // It is the user's program that is waited for, and brokers are only to be judged by what comes after.
+            self.silent_since = Some(now);
+        }
         let lasts = self.silent_since.is_some_and(|since| since + UNREACHABLE_AFTER <= now);
         if lasts && self.silence.is_news(now, kind) {
             let what = format!("no broker can be reached, still trying: {}", self.tried());
@@ -480,12 +604,14 @@ impl Router {
 impl Health {
     fn new(fresh: &Backoff) -> Self {
         let nonsense = Complaint::default();
-        Self { backoff: fresh.clone(), not_before: None, failed: None, tried: None, error: None, nonsense }
+        let refusals = Backoff::new(REFUSED.0, REFUSED.1);
+        Self { backoff: fresh.clone(), not_before: None, failed: None, tried: None, error: None, refusals, nonsense }
     }
 
     /// It answered a request.
     fn recover(&mut self) {
         self.backoff.reset();
+        self.refusals.reset();
         self.not_before = None;
         self.error = None;
         self.nonsense.is_over();

@@ -481,7 +481,7 @@ impl Committer {
             }
             CoordinatorVerdict::Refused => self.give_up(now, sent, refusal),
             CoordinatorVerdict::GroupUnauthorized | CoordinatorVerdict::BadGroup | CoordinatorVerdict::Incompatible => {
-                group.fatal = Some(code);
+                group.refused = Some(code);
                 self.restore(sent);
             }
             CoordinatorVerdict::Unstable | CoordinatorVerdict::Unexpected => self.try_a_few_times(now, rng, sent, refusal),
@@ -504,14 +504,17 @@ impl Committer {
         if let Some(code) = word.member {
             self.events.push_back(CommitEvent::Member { sent, code });
         }
-        if let Some(code) = word.fatal {
-            let (kind, advice) = match code {
-                ErrorCode::GROUP_AUTHORIZATION_FAILED => (ProblemKind::Unauthorized, "grant READ on the group"),
-                ErrorCode::INVALID_GROUP_ID => (ProblemKind::GroupRefused, "choose another group id"),
-                _ => (ProblemKind::Incompatible, "upgrade the brokers"),
+        if let Some(code) = word.refused {
+            // Permissions that were taken away may be given back.
+            let (kind, advice, fatal) = match code {
+                ErrorCode::GROUP_AUTHORIZATION_FAILED => {
+                    (ProblemKind::Unauthorized, "grant READ on the group; ottla goes on trying", false)
+                }
+                ErrorCode::INVALID_GROUP_ID => (ProblemKind::GroupRefused, "choose another group id", true),
+                _ => (ProblemKind::Incompatible, "upgrade the brokers", true),
             };
             let what = format!("cannot commit for group {}: {code}; {advice}", self.config.group);
-            self.say_of_group(kind, Some(code), what, true);
+            self.say_of_group(kind, Some(code), what, fatal);
             self.fail_tickets(code);
         }
     }
@@ -623,14 +626,15 @@ impl Committer {
 struct GroupWord {
     member: Option<ErrorCode>,
     moved: Option<String>,
-    fatal: Option<ErrorCode>,
+    /// It takes no commit of the group at all.
+    refused: Option<ErrorCode>,
     not_ready: bool,
     refresh: bool,
 }
 
 impl GroupWord {
     fn is_good(&self) -> bool {
-        self.member.is_none() && self.moved.is_none() && self.fatal.is_none() && !self.not_ready
+        self.member.is_none() && self.moved.is_none() && self.refused.is_none() && !self.not_ready
     }
 }
 

@@ -41,6 +41,17 @@ pub(super) fn answer(api: Api, version: i16) -> BoxedStrategy<Response> {
             let end = (error(), option::of((epoch(), offset()))).prop_map(|(error, end)| EpochEnd { error, end });
             by_topic(end).prop_map(Response::OffsetForLeaderEpoch).boxed()
         }
+        Api::SaslHandshake => (error(), vec(text(), 0..4))
+            .prop_map(|(error, mechanisms)| Response::SaslHandshake(SaslHandshakeResponse { error, mechanisms }))
+            .boxed(),
+        Api::SaslAuthenticate => {
+            let lifetime = option::of((1..i64::MAX as u64).prop_map(Duration::from_millis));
+            (error(), option::of(text()), blob(), since(version, 1, lifetime))
+                .prop_map(|(error, message, challenge, session_lifetime)| {
+                    Response::SaslAuthenticate(SaslAuthenticateResponse { error, message, challenge, session_lifetime })
+                })
+                .boxed()
+        }
     }
 }
 

@@ -34,6 +34,21 @@ pub(super) fn encode(answer: &Response, version: i16) -> Bytes {
         Response::ListOffsets(answer) => frame(version, list_offsets(version, answer)),
         Response::Fetch(answer) => frame(version, fetch(version, answer)),
         Response::OffsetForLeaderEpoch(answer) => frame(version, offset_for_leader_epoch(answer)),
+        Response::SaslHandshake(answer) => frame(
+            version,
+            kafka::SaslHandshakeResponse::default()
+                .with_error_code(answer.error.0)
+                .with_mechanisms(answer.mechanisms.iter().map(text).collect()),
+        ),
+        Response::SaslAuthenticate(answer) => frame(
+            version,
+            kafka::SaslAuthenticateResponse::default()
+                .with_error_code(answer.error.0)
+                .with_error_message(optional(&answer.message))
+                .with_auth_bytes(answer.challenge.clone())
+                .with_session_lifetime_ms(answer.session_lifetime.map_or(0, |lifetime| lifetime.as_millis() as i64))
+                .with_unknown_tagged_fields(noise()),
+        ),
     }
 }
 

@@ -7,7 +7,10 @@ use kafka_protocol::{
 };
 
 use super::super::*;
-use crate::model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition};
+use crate::{
+    model::{Generation, LeaderEpoch, Offset, TopicId, TopicPartition},
+    secret::Secret,
+};
 
 /// A request with everything set that can be.
 pub(super) fn rich(api: Api) -> Request {
@@ -105,6 +108,8 @@ fn sample(api: Api, rich: bool) -> Request {
                 EpochPartition { partition: partition("a", 2), current_leader_epoch: epoch(5), leader_epoch: LeaderEpoch(4) },
             ],
         },
+        Api::SaslHandshake => Request::SaslHandshake { mechanism: "SCRAM-SHA-512" },
+        Api::SaslAuthenticate => Request::SaslAuthenticate { message: Secret::new(*b"open sesame") },
     }
 }
 
@@ -334,4 +339,21 @@ fn offset_for_leader_epoch() {
             .collect();
         assert_eq!(asked, [("a", 2, if rich { 5 } else { -1 }, 4), ("b", 1, -1, 3)]);
     });
+}
+
+#[test]
+fn sasl_handshake() {
+    check(Api::SaslHandshake, |body: kafka::SaslHandshakeRequest, _, _| assert_eq!(&*body.mechanism, "SCRAM-SHA-512"));
+}
+
+#[test]
+fn sasl_authenticate_says_its_message_and_shows_it_to_nobody_else() {
+    check(Api::SaslAuthenticate, |body: kafka::SaslAuthenticateRequest, _, _| assert_eq!(&*body.auth_bytes, b"open sesame"));
+    let request = rich(Api::SaslAuthenticate);
+    assert_eq!(format!("{request:?}"), "SaslAuthenticate { message: (secret) }");
+    // Longer than any buffer that would do for other requests.
+    let long = Request::SaslAuthenticate { message: Secret::new(vec![b'x'; 10_000]) };
+    for version in long.versions() {
+        assert_eq!(sent::<kafka::SaslAuthenticateRequest>(&long, version).auth_bytes.len(), 10_000);
+    }
 }

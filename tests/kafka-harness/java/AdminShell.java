@@ -36,6 +36,11 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
+import org.apache.kafka.clients.admin.UserScramCredentialAlteration;
+import org.apache.kafka.clients.admin.UserScramCredentialDeletion;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -129,6 +134,7 @@ public final class AdminShell {
             case "delete-records": return deleteRecords(command);
             case "deny": return deny(command);
             case "undeny": return undeny(command);
+            case "set-password": return setPassword(command);
             case "reassign": return reassign(command);
             case "elect": return elect(command);
             case "committed": return committed(command);
@@ -228,6 +234,18 @@ public final class AdminShell {
         ResourcePatternFilter resource = new ResourcePatternFilter(
             ResourceType.fromString(command.get("type")), command.get("name"), PatternType.LITERAL);
         admin.deleteAcls(List.of(new AclBindingFilter(resource, AccessControlEntryFilter.ANY))).all().get();
+        return List.of();
+    }
+
+    private List<String> setPassword(Command command) throws Exception {
+        String user = command.get("user");
+        // One after the other: brokers take one change of a user at a time.
+        for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)) {
+            UserScramCredentialAlteration alteration = command.has("password")
+                ? new UserScramCredentialUpsertion(user, new ScramCredentialInfo(mechanism, 4096), command.get("password"))
+                : new UserScramCredentialDeletion(user, mechanism);
+            admin.alterUserScramCredentials(List.of(alteration)).all().get();
+        }
         return List.of();
     }
 

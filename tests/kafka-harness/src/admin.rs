@@ -135,6 +135,12 @@ impl Admin {
         self.run(Command::new("undeny").with("type", kind).with("name", name)).map(drop)
     }
 
+    /// Gives a user of SCRAM a password, with both hashes; with `None` it takes the user away.
+    pub fn set_password(&self, user: &str, password: Option<&str>) -> Result<()> {
+        let command = Command::new("set-password").with("user", user);
+        self.run(if let Some(password) = password { command.with("password", password) } else { command }).map(drop)
+    }
+
     /// Moves a partition to other brokers; does not wait until it is there.
     pub fn reassign(&self, topic: &str, partition: i32, replicas: &[i32]) -> Result<()> {
         self.run(Command::new("reassign").at(topic, partition).with("replicas", ids(replicas))).map(drop)

@@ -46,16 +46,39 @@ pub struct Options {
     pub version: String,
     /// Further lines for every broker's `server.properties`; they win over the harness' own.
     pub extra_conf: Vec<(String, String)>,
+    /// What every broker listens to beside PLAINTEXT, by which brokers speak to each other (Kafka from 1.0 on).
+    pub listeners: Vec<Listener>,
     /// Further arguments for formatting the storage, such as `--feature group.version=1` (KRaft only).
     pub format_args: Vec<String>,
     /// What the brokers' JVMs shall be good at.
     pub jvm: Jvm,
+    /// Further arguments for the brokers' JVMs, such as `-Djava.security.auth.login.config=FILE`.
+    pub jvm_args: Vec<String>,
+}
+
+/// A listener of its own kind.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name, in upper case.
+    pub name: &'static str,
+    /// `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub protocol: &'static str,
+    /// Its settings, without the `listener.name.NAME.` before each. Values may have several lines.
+    pub conf: Vec<(String, String)>,
 }
 
 impl Default for Options {
     /// Asks for one broker of the default version.
     fn default() -> Self {
-        Self { nodes: 1, version: DEFAULT_VERSION.into(), extra_conf: Vec::new(), format_args: Vec::new(), jvm: Jvm::default() }
+        Self {
+            nodes: 1,
+            version: DEFAULT_VERSION.into(),
+            extra_conf: Vec::new(),
+            listeners: Vec::new(),
+            format_args: Vec::new(),
+            jvm: Jvm::default(),
+            jvm_args: Vec::new(),
+        }
     }
 }
 
@@ -64,6 +87,7 @@ pub struct Cluster {
     jars: Jars,
     version: String,
     jvm: Jvm,
+    jvm_args: Vec<String>,
     ports: Ports,
     nodes: Vec<Node>,
     zookeeper: Option<Node>,
@@ -119,7 +143,7 @@ impl Cluster {
     fn prepare(options: &Options, jars: Jars, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).context(format!("make {}", folder.display()))?;
         let watchdog = Some(Watchdog::over(folder)?);
-        let ports = Ports::free(options.nodes)?;
+        let ports = Ports::free(options.nodes, &options.listeners)?;
         let node = |name: &str| -> Result<Node> {
             let folder = folder.join(name);
             fs::create_dir_all(&folder).context(format!("make {}", folder.display()))?;
@@ -133,7 +157,8 @@ impl Cluster {
         }
         let nodes = (1..=options.nodes).map(|id| node(&format!("n{id}"))).collect::<Result<Vec<_>>>()?;
         let version = options.version.clone();
-        let cluster = Self { jars, version, jvm: options.jvm, ports, nodes, zookeeper, watchdog };
+        let (jvm, jvm_args) = (options.jvm, options.jvm_args.clone());
+        let cluster = Self { jars, version, jvm, jvm_args, ports, nodes, zookeeper, watchdog };
         for (node, id) in cluster.nodes.iter().zip(1..) {
             let lines = config::broker(options, cluster.jars.version, &cluster.ports, id, &node.folder.join("data"));
             write(&node.folder.join("server.properties"), &lines)?;
@@ -158,6 +183,15 @@ impl Cluster {
     /// Returns the bootstrap servers, separated by commas.
     pub fn bootstrap(&self) -> String {
         self.ports.bootstrap()
+    }
+
+    /// Returns the addresses of another listener, by its name, separated by commas.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster was not started with such a listener.
+    pub fn bootstrap_of(&self, listener: &str) -> String {
+        self.ports.bootstrap_of(listener)
     }
 
     /// Returns the version that the brokers have.
@@ -263,7 +297,7 @@ impl Cluster {
         if let Some(archive) = archive {
             java.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
         }
-        java.args(["-cp", &self.jars.class_path()?, main]).arg(node.folder.join(settings));
+        java.args(&self.jvm_args).args(["-cp", &self.jars.class_path()?, main]).arg(node.folder.join(settings));
         let line: Vec<OsString> = std::iter::once(java.get_program()).chain(java.get_args()).map(OsString::from).collect();
         // The line by which a start is told stands after this one, whatever the earlier lives of the broker said.
         let log = node.folder.join("log");

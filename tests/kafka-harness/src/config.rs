@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    cluster::Options,
+    cluster::{Listener, Options},
     error::{Error, Result},
     jars::Version,
 };
@@ -19,17 +19,32 @@ pub(crate) struct Ports {
     pub(crate) brokers: Vec<u16>,
     pub(crate) controllers: Vec<u16>,
     pub(crate) zookeeper: u16,
+    /// Other listeners than the plaintext one, each with a port for every broker.
+    pub(crate) listeners: Vec<(&'static str, Vec<u16>)>,
 }
 
 impl Ports {
-    pub(crate) fn free(nodes: usize) -> Result<Self> {
-        let all = free_ports(2 * nodes + 1)?;
-        Ok(Self { brokers: all[..nodes].to_vec(), controllers: all[nodes..2 * nodes].to_vec(), zookeeper: all[2 * nodes] })
+    pub(crate) fn free(nodes: usize, listeners: &[Listener]) -> Result<Self> {
+        let mut all = free_ports((2 + listeners.len()) * nodes + 1)?;
+        let zookeeper = all.pop().expect("one more than the brokers need");
+        let mut each = all.chunks(nodes.max(1)).map(<[u16]>::to_vec);
+        let mut next = || each.next().unwrap_or_default();
+        let (brokers, controllers) = (next(), next());
+        Ok(Self { brokers, controllers, zookeeper, listeners: listeners.iter().map(|one| (one.name, next())).collect() })
     }
 
     pub(crate) fn bootstrap(&self) -> String {
-        self.brokers.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+        addresses(&self.brokers)
     }
+
+    pub(crate) fn bootstrap_of(&self, listener: &str) -> String {
+        let found = self.listeners.iter().find(|(name, _)| *name == listener);
+        addresses(&found.unwrap_or_else(|| panic!("there is no listener {listener}")).1)
+    }
+}
+
+fn addresses(ports: &[u16]) -> String {
+    ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
 /// Finds ports that nobody listens on, below the range from which the system takes ports for outgoing connections: a broker that is
@@ -53,9 +68,23 @@ pub(crate) fn broker(options: &Options, version: Version, ports: &Ports, id: usi
     let nodes = ports.brokers.len();
     let (broker, controller) = (ports.brokers[id - 1], ports.controllers[id - 1]);
     let mut lines = String::new();
-    let mut set = |name: &str, value: &str| writeln!(lines, "{name}={value}").expect("writing to a String cannot fail");
+    let mut set = |name: &str, value: &str| {
+        // A line in the value would be a line of the file.
+        writeln!(lines, "{name}={}", value.replace('\n', "\\n")).expect("writing to a String cannot fail")
+    };
 
-    let client_listener = format!("PLAINTEXT://127.0.0.1:{broker}");
+    let mut client_listener = format!("PLAINTEXT://127.0.0.1:{broker}");
+    let mut protocols = "PLAINTEXT:PLAINTEXT".to_owned();
+    for (listener, (name, ports)) in options.listeners.iter().zip(&ports.listeners) {
+        client_listener += &format!(",{name}://127.0.0.1:{}", ports[id - 1]);
+        protocols += &format!(",{name}:{}", listener.protocol);
+        for (setting, value) in &listener.conf {
+            set(&format!("listener.name.{}.{setting}", name.to_lowercase()), value);
+        }
+    }
+    if !options.listeners.is_empty() {
+        set("inter.broker.listener.name", "PLAINTEXT");
+    }
     if version.has_kraft() {
         let voters =
             ports.controllers.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
@@ -64,12 +93,15 @@ pub(crate) fn broker(options: &Options, version: Version, ports: &Ports, id: usi
         set("controller.quorum.voters", &voters);
         set("controller.listener.names", "CONTROLLER");
         set("listeners", &format!("{client_listener},CONTROLLER://127.0.0.1:{controller}"));
-        set("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT");
+        set("listener.security.protocol.map", &format!("{protocols},CONTROLLER:PLAINTEXT"));
     } else {
         set("broker.id", &id.to_string());
         set("zookeeper.connect", &format!("127.0.0.1:{}", ports.zookeeper));
         set("zookeeper.connection.timeout.ms", "30000");
         set("listeners", &client_listener);
+        if !options.listeners.is_empty() {
+            set("listener.security.protocol.map", &protocols);
+        }
     }
     set("advertised.listeners", &client_listener);
     set("log.dirs", &data.display().to_string());
@@ -147,15 +179,27 @@ mod tests {
     #[test]
     fn what_a_test_asks_for_comes_after_the_defaults() {
         let options = Options { extra_conf: vec![("group.min.session.timeout.ms".into(), "100".into())], ..Options::default() };
-        let ports = Ports { brokers: vec![1], controllers: vec![2], zookeeper: 3 };
+        let ports = Ports { brokers: vec![1], controllers: vec![2], zookeeper: 3, listeners: Vec::new() };
         let lines = broker(&options, Version(4, 3), &ports, 1, Path::new("/data"));
         assert!(lines.ends_with("group.min.session.timeout.ms=100\n"), "{lines}");
         assert!(lines.contains("listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n"), "{lines}");
     }
 
     #[test]
+    fn every_listener_has_its_port_its_protocol_and_its_settings() {
+        let conf = vec![("ssl.keystore.key".to_owned(), "two\nlines".to_owned())];
+        let options = Options { listeners: vec![Listener { name: "TLS", protocol: "SSL", conf }], ..Options::default() };
+        let ports = Ports::free(2, &options.listeners).unwrap();
+        let lines = broker(&options, Version(4, 3), &ports, 2, Path::new("/data"));
+        assert!(lines.contains(&format!(",TLS://127.0.0.1:{},CONTROLLER:", ports.listeners[0].1[1])), "{lines}");
+        assert!(lines.contains("map=PLAINTEXT:PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT\n"), "{lines}");
+        assert!(lines.contains("listener.name.tls.ssl.keystore.key=two\\nlines\n"), "{lines}");
+        assert_eq!(ports.bootstrap_of("TLS").split(',').count(), 2);
+    }
+
+    #[test]
     fn old_brokers_get_a_zookeeper_and_no_setting_they_do_not_know() {
-        let ports = Ports { brokers: vec![1], controllers: vec![2], zookeeper: 3 };
+        let ports = Ports { brokers: vec![1], controllers: vec![2], zookeeper: 3, listeners: Vec::new() };
         let lines = broker(&Options::default(), Version(2, 1), &ports, 1, Path::new("/data"));
         assert!(lines.contains("zookeeper.connect=127.0.0.1:3\n"), "{lines}");
         assert!(!lines.contains("replica.selector") && !lines.contains("process.roles"), "{lines}");

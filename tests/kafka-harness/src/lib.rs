@@ -24,7 +24,7 @@ mod process;
 mod tool;
 
 pub use admin::{Admin, Group, GroupMember, JavaMember, Lag, Leader, MemberStatus, Outcome, Produce, Seen, value};
-pub use cluster::{Cluster, Options, stop_detached};
+pub use cluster::{Cluster, Listener, Options, stop_detached};
 pub use error::{Error, Result};
 pub use jars::{Jvm, java_and_maven, java_program};
 pub use librdkafka::Librdkafka;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "virtual time begins at some instant")]
 
+mod authentication;
 mod coordinator;
 mod exactly_once;
 mod metadata;

@@ -17,7 +17,7 @@ use crate::{
     },
     wire::{
         Api, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EncodeError, ErrorCode, Malformed, MetadataPartition,
-        MetadataResponse, MetadataTopic, Request, Response,
+        MetadataResponse, MetadataTopic, Request, Response, SaslAuthenticateResponse, SaslHandshakeResponse,
     },
 };
 
@@ -90,6 +90,8 @@ pub(super) enum Mode {
     Http,
     /// Takes everything and answers nothing, as a stopped process.
     Silent,
+    /// Shows a certificate that nobody trusts.
+    Untrusted,
 }
 
 pub(super) struct Sim {
@@ -103,6 +105,10 @@ pub(super) struct Sim {
     pub(super) wrong_correlation: bool,
     /// The highest version of the handshake that it takes, whatever it says of itself.
     pub(super) handshake_max: i16,
+    /// Why it does not believe who the client is.
+    pub(super) refuses: Option<&'static str>,
+    /// How long it lets a connection last.
+    pub(super) session_lifetime: Option<Duration>,
     /// What it answers to Metadata, if not what the world holds.
     pub(super) metadata: Option<MetadataResponse>,
 }
@@ -125,6 +131,9 @@ pub(super) struct World {
     pub(super) events: Vec<(Duration, ClusterEvent)>,
     pub(super) requests: Vec<(Duration, BrokerAddr, i16, Request)>,
     pub(super) connects: Vec<(Duration, BrokerAddr)>,
+    pub(super) tokens_asked: u32,
+    /// Messages of SASL without a header.
+    pub(super) bare: Vec<Bytes>,
     pub(super) wakeups: u64,
     conns: BTreeMap<ConnId, (BrokerAddr, VecDeque<i32>)>,
     network: BTreeMap<(Instant, u64), Event>,
@@ -156,12 +165,14 @@ pub(super) fn config(bootstrap: &[&str]) -> ClusterConfig {
         retry_backoff: ms(100),
         retry_backoff_max: secs(1),
         idle_timeout: secs(540),
+        encrypted: false,
+        sasl: None,
         seed: 7,
     }
 }
 
 pub(super) fn every_api(max: i16) -> Vec<ApiRange> {
-    [1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 18, 23].map(|key| ApiRange { key, min: 0, max }).to_vec()
+    [1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 17, 18, 23, 36].map(|key| ApiRange { key, min: 0, max }).to_vec()
 }
 
 /// A topic whose partitions are led by these brokers, each with this epoch.
@@ -204,6 +215,8 @@ impl World {
             events: Vec::new(),
             requests: Vec::new(),
             connects: Vec::new(),
+            tokens_asked: 0,
+            bare: Vec::new(),
             wakeups: 0,
             conns: BTreeMap::new(),
             network: BTreeMap::new(),
@@ -224,6 +237,8 @@ impl World {
             garbles: BTreeSet::new(),
             wrong_correlation: false,
             handshake_max: i16::MAX,
+            refuses: None,
+            session_lifetime: None,
             metadata: None,
         };
         self.sims.insert(addr(host), sim);
@@ -236,10 +251,15 @@ impl World {
     /// Changes a listener, and drops who is connected.
     pub(super) fn fail(&mut self, host: &str, mode: Mode) {
         self.sim(host).mode = mode;
+        self.drop_all(host, &Disconnect::Closed("connection reset".to_owned()));
+    }
+
+    /// Ends all connections to a host.
+    pub(super) fn drop_all(&mut self, host: &str, why: &Disconnect) {
         let lost: Vec<_> = self.conns.iter().filter(|(_, (to, _))| *to == addr(host)).map(|(id, _)| *id).collect();
         for id in lost {
             self.conns.remove(&id);
-            self.send(ms(0), Event::Disconnected(id, Disconnect::Closed("connection reset".to_owned())));
+            self.send(ms(0), Event::Disconnected(id, why.clone()));
         }
     }
 
@@ -360,6 +380,7 @@ impl World {
                 ClusterOutput::Disconnect(id) => {
                     self.conns.remove(&id);
                 }
+                ClusterOutput::FetchToken => self.tokens_asked += 1,
             }
         }
         self.answers.extend(std::iter::from_fn(|| self.cluster.poll_answer()));
@@ -372,6 +393,9 @@ impl World {
         match self.sims.get(&to).map_or(Mode::Refuses, |sim| sim.mode) {
             Mode::Refuses => {
                 self.send(LATENCY, Event::Disconnected(id, Disconnect::Unreachable("connection refused".to_owned())));
+            }
+            Mode::Untrusted => {
+                self.send(LATENCY, Event::Disconnected(id, Disconnect::Tls("not trusted".to_owned())));
             }
             Mode::BlackHole => {
                 self.send(secs(10), Event::Disconnected(id, Disconnect::Unreachable("no answer within 10 s".to_owned())));
@@ -387,7 +411,10 @@ impl World {
     }
 
     fn receive(&mut self, id: ConnId, frame: &Bytes) {
-        assert_eq!(frame.len(), 12);
+        if frame.len() != 12 {
+            self.receive_bare(id, frame.slice(4..));
+            return;
+        }
         let correlation = i32::from_be_bytes(*frame[4..].first_chunk().unwrap());
         let place = u32::from_be_bytes(*frame[8..].first_chunk().unwrap());
         let (version, request) = REQUESTS.with_borrow(|requests| requests[place as usize].clone());
@@ -412,6 +439,16 @@ impl World {
                 let answer = (!nonsense).then(|| self.answer(sim, version, &request));
                 Event::Frame(id, answer_frame(correlation, answer))
             }
+        };
+        self.send(LATENCY, event);
+    }
+
+    fn receive_bare(&mut self, id: ConnId, message: Bytes) {
+        let refuses = self.conns.get(&id).is_some_and(|(to, _)| self.sims[to].refuses.is_some());
+        self.bare.push(message);
+        let event = match refuses {
+            true => Event::Disconnected(id, Disconnect::Closed("closed".to_owned())),
+            false => Event::Frame(id, Bytes::new()),
         };
         self.send(LATENCY, event);
     }
@@ -457,6 +494,15 @@ impl World {
                 let error = self.coordinator.err().unwrap_or(ErrorCode::NONE);
                 Response::FindCoordinator(CoordinatorResponse { error, message: None, coordinator: found })
             }
+            Request::SaslHandshake { .. } => {
+                Response::SaslHandshake(SaslHandshakeResponse { error: ErrorCode::NONE, mechanisms: Vec::new() })
+            }
+            Request::SaslAuthenticate { .. } => Response::SaslAuthenticate(SaslAuthenticateResponse {
+                error: sim.refuses.map_or(ErrorCode::NONE, |_| ErrorCode::SASL_AUTHENTICATION_FAILED),
+                message: sim.refuses.map(Arc::from),
+                challenge: Bytes::new(),
+                session_lifetime: sim.session_lifetime,
+            }),
             _ => Response::Heartbeat(ErrorCode::NONE),
         }
     }

@@ -508,17 +508,17 @@ fn a_forbidden_topic_is_reported_once_and_the_others_stand() {
 }
 
 #[test]
-fn codes_against_the_whole_group_are_fatal() {
-    for (code, kind) in [
-        (ErrorCode::GROUP_AUTHORIZATION_FAILED, ProblemKind::Unauthorized),
-        (ErrorCode::INVALID_GROUP_ID, ProblemKind::GroupRefused),
-        (ErrorCode::UNSUPPORTED_VERSION, ProblemKind::Incompatible),
+fn codes_against_the_whole_group_are_said_and_fatal_where_nothing_can_change() {
+    for (code, kind, fatal) in [
+        (ErrorCode::GROUP_AUTHORIZATION_FAILED, ProblemKind::Unauthorized, false),
+        (ErrorCode::INVALID_GROUP_ID, ProblemKind::GroupRefused, true),
+        (ErrorCode::UNSUPPORTED_VERSION, ProblemKind::Incompatible, true),
     ] {
         let (mut h, p) = Harness::assigned();
         h.committer.commit(h.now, &p, at(11), 1);
         let (call, _) = h.ask().expect("a commit");
         let events = h.answer(call, &[(0, code)]);
-        assert_eq!(problems(&events), [(kind, true)]);
+        assert_eq!(problems(&events), [(kind, fatal)]);
         assert!(
             events
                 .iter()

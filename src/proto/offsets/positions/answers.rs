@@ -166,7 +166,9 @@ impl Positions {
     fn handle_group_word(&mut self, now: Instant, sent: Membership, code: ErrorCode) {
         self.back_off(now, Kind::Committed);
         let cannot = format!("cannot read the committed offsets of group {}: {code}", self.config.group);
-        let mut fatal = |kind, advice| self.say_of_peer(Kind::Committed, kind, Some(code), format!("{cannot}; {advice}"), true);
+        let mut say = |kind, advice, fatal| {
+            self.say_of_peer(Kind::Committed, kind, Some(code), format!("{cannot}; {advice}"), fatal);
+        };
         match errors::offset_fetch(code) {
             CoordinatorVerdict::Membership => self.events.push_back(PositionEvent::Member { sent, code }),
             CoordinatorVerdict::Moved | CoordinatorVerdict::Unknown => {
@@ -174,9 +176,12 @@ impl Positions {
                 self.events.push_back(PositionEvent::CoordinatorUnknown { why });
             }
             CoordinatorVerdict::NotReady | CoordinatorVerdict::Unstable => {}
-            CoordinatorVerdict::GroupUnauthorized => fatal(ProblemKind::Unauthorized, "grant READ on the group"),
-            CoordinatorVerdict::BadGroup => fatal(ProblemKind::GroupRefused, "choose another group id"),
-            CoordinatorVerdict::Incompatible => fatal(ProblemKind::Incompatible, "upgrade the brokers"),
+            // Permissions that were taken away may be given back.
+            CoordinatorVerdict::GroupUnauthorized => {
+                say(ProblemKind::Unauthorized, "grant READ on the group; ottla goes on trying", false);
+            }
+            CoordinatorVerdict::BadGroup => say(ProblemKind::GroupRefused, "choose another group id", true),
+            CoordinatorVerdict::Incompatible => say(ProblemKind::Incompatible, "upgrade the brokers", true),
             _ if self.coordinator.backoff.failures() >= TRIES_MAX => {
                 self.say_of_peer(Kind::Committed, ProblemKind::Protocol, Some(code), format!("{cannot}; trying again"), false);
             }

@@ -347,13 +347,13 @@ fn membership_errors_reach_the_group() {
 }
 
 #[test]
-fn codes_against_the_whole_group_are_fatal_and_said_once() {
-    for (code, kind) in [
-        (ErrorCode::GROUP_AUTHORIZATION_FAILED, ProblemKind::Unauthorized),
-        (ErrorCode::INVALID_GROUP_ID, ProblemKind::GroupRefused),
+fn codes_against_the_whole_group_are_said_once_and_fatal_where_nothing_can_change() {
+    for (code, kind, fatal) in [
+        (ErrorCode::GROUP_AUTHORIZATION_FAILED, ProblemKind::Unauthorized, false),
+        (ErrorCode::INVALID_GROUP_ID, ProblemKind::GroupRefused, true),
     ] {
         let (mut h, call) = Harness::asking(ResetPolicy::Latest);
-        assert_eq!(problems(&h.group_error(call, code)), [(kind, true)]);
+        assert_eq!(problems(&h.group_error(call, code)), [(kind, fatal)]);
         let call = h.sleep_and_ask().0;
         assert_eq!(problems(&h.group_error(call, code)), []);
     }
