@@ -17,6 +17,7 @@ use super::{
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
+    model::is_topic_name,
     net::{self, NetConfig},
     proto::{
         BrokerAddr,
@@ -565,12 +566,6 @@ pub(crate) fn reset_policy(policy: OffsetReset) -> ResetPolicy {
         OffsetReset::ByDuration(duration) => ResetPolicy::ByDuration(duration),
         OffsetReset::Fail => ResetPolicy::Fail,
     }
-}
-
-/// Kafka's own rule for the names of topics.
-fn is_topic_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
 fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {

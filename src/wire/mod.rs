@@ -25,7 +25,7 @@ pub(crate) use response::{
     FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, MetadataPartition, MetadataResponse,
     MetadataTopic, OffsetFetchResponse, Response, SyncGroupResponse, TopicRef,
 };
-pub(crate) use versions::{api_range, negotiate};
+pub(crate) use versions::{api_range, negotiate, ranges_of_interest};
 
 use std::fmt;
 
@@ -48,7 +48,6 @@ pub(crate) enum Api {
     OffsetForLeaderEpoch = 23,
 }
 
-#[cfg(any(fuzzing, test))]
 impl Api {
     pub(crate) const ALL: [Self; 12] = [
         Self::Fetch,

@@ -316,7 +316,7 @@ impl Connection {
         };
         match answer.error {
             ErrorCode::NONE => {
-                self.state = State::Ready { apis: answer.apis };
+                self.state = State::Ready { apis: wire::ranges_of_interest(&answer.apis) };
                 for call in std::mem::take(&mut self.waiting) {
                     self.write(now, call, settings, out);
                 }
