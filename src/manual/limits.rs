@@ -26,7 +26,7 @@
 //! | memory to decompress it | twice that limit, and 1 MiB | | |
 //! | records handed out and not acknowledged | 1,000,000 | [`unacked_records_max`] | the stream says so, and waits |
 //! | how long a broker's quota may hold back a Fetch | 30 s | fixed | it is asked all the same |
-//! | how often anything is tried again | with a back-off, up to 1 s or more | [`retry_backoff_max`] | |
+//! | how often anything is tried again | with a back-off, up to 1 s or more | fixed | |
 //! | a broker's own words in an error | 1,000 characters | fixed | cut off |
 //!
 //! An entry (a partition, a member, a broker) takes up to some 250 bytes in memory, and never less than one on the wire. So a small answer
@@ -42,4 +42,3 @@
 //! [`buffer_bytes_max`]: crate::ConsumerBuilder::buffer_bytes_max
 //! [`decompressed_batch_bytes_max`]: crate::ConsumerBuilder::decompressed_batch_bytes_max
 //! [`unacked_records_max`]: crate::ConsumerBuilder::unacked_records_max
-//! [`retry_backoff_max`]: crate::ConsumerBuilder::retry_backoff_max
