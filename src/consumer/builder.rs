@@ -586,7 +586,7 @@ fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
 }
 
 /// Both sides of a consumer with nothing between them: who tests the core is its driver.
-#[cfg(any(test, feature = "__bench"))]
+#[cfg(any(fuzzing, test, feature = "__bench"))]
 pub(crate) struct Undriven {
     pub(crate) core: Core,
     pub(crate) consumer: Consumer,
@@ -595,7 +595,7 @@ pub(crate) struct Undriven {
     pub(crate) on_event: Box<dyn Fn(crate::proto::message::Event)>,
 }
 
-#[cfg(any(test, feature = "__bench"))]
+#[cfg(any(fuzzing, test, feature = "__bench"))]
 impl ConsumerBuilder {
     /// What whoever judges a consumer has to know of it: its group, and how many bytes it may hold.
     #[cfg(test)]

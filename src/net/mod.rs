@@ -12,6 +12,8 @@ mod pool;
 
 use std::time::Duration;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use connection::read_all_frames;
 pub(crate) use driver::drive;
 
 /// What the I/O side must be told once.

@@ -45,7 +45,7 @@ impl Chunk {
 
     /// How many records it has at most, as its batches' headers say.
     pub(crate) fn records(&self) -> usize {
-        self.heads.iter().map(|head| head.count as usize).sum()
+        self.heads.iter().fold(0, |records: usize, head| records.saturating_add(head.count as usize))
     }
 }
 

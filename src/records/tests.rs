@@ -1,3 +1,5 @@
+mod foreign;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     indexmap::IndexMap,

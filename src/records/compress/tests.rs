@@ -175,6 +175,57 @@ fn trap_4_a_gzip_bomb_is_refused_under_the_cap() {
     }
 }
 
+/// A gigabyte of zeros from some kilobytes, in each codec, as tightly as its format can.
+fn bombs() -> [(&'static str, Codec, Vec<u8>); 5] {
+    const BYTES: usize = 1 << 30;
+    const MIB: usize = 1 << 20;
+
+    let member = gzip_best(&vec![0; 64 * MIB]);
+    // Sixteen megabytes of repeats, and of those many frames.
+    let lz4_frame = lz4(&vec![0; 16 * MIB], FrameInfo::new().block_size(BlockSize::Max4MB));
+    let zstd_frame = zstd(&vec![0; 64 * MIB]);
+    // Of each block, one that says all of it: a literal, and copies of 64 bytes at a distance of 1.
+    let snappy_block = snappy_raw(&vec![0; 16 * MIB]);
+    let xerial = {
+        let mut out = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+        for _ in 0..BYTES / (16 * MIB) {
+            out.extend((snappy_block.len() as u32).to_be_bytes());
+            out.extend(&snappy_block);
+        }
+        out
+    };
+    [
+        ("gzip", Codec::Gzip, member.repeat(BYTES / (64 * MIB))),
+        ("gzip in one member", Codec::Gzip, member),
+        ("lz4", Codec::Lz4, lz4_frame.repeat(BYTES / (16 * MIB))),
+        ("snappy", Codec::Snappy, xerial),
+        ("zstd", Codec::Zstd, zstd_frame.repeat(BYTES / (64 * MIB))),
+    ]
+}
+
+fn gzip_best(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// While a buffer grows its old half is still there; the decoders have some state besides.
+#[test]
+fn trap_4_a_bomb_of_each_codec_is_refused_within_twice_the_limit_of_memory() {
+    for (name, codec, bomb) in bombs() {
+        for limit in [64 << 10, 1 << 20, 8 << 20, 63 << 20] {
+            let mut refused = None;
+            let held = allocation_counter::measure(|| refused = Some(decompress(codec, &bomb, limit))).bytes_max;
+            assert_eq!(refused, Some(Err(DecompressError::TooLarge { limit })), "{name} of {} bytes", bomb.len());
+            assert!(
+                held <= (2 * limit + (1 << 20)) as u64,
+                "{name} of {} bytes: {held} bytes for a limit of {limit}",
+                bomb.len()
+            );
+        }
+    }
+}
+
 #[test]
 fn trap_4_a_snappy_header_of_4_gib_allocates_nothing() {
     let mut decoder = snap::raw::Decoder::new();

@@ -60,7 +60,7 @@ const TOPIC_CONFIGS: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 
-/// How many partitions a topic can be given by a request: each takes memory at once, unlike the number that asks for them.
+/// How many partitions there can be, of all topics, for a request to be given more: each takes memory, unlike the number that asks for it.
 const PARTITIONS_MAX: usize = 100_000;
 
 type Refusal = (ResponseError, String);
@@ -98,7 +98,7 @@ fn replicas_of(cx: &Context<'_>, asked: &CreatableTopic) -> Result<Vec<Vec<i32>>
     let count = if asked.num_partitions == -1 { cx.settings.default_partitions } else { asked.num_partitions };
     let count = usize::try_from(count).ok().filter(|count| *count > 0);
     let count = count.ok_or((ResponseError::InvalidPartitions, "Number of partitions must be larger than 0.".to_owned()))?;
-    check_partitions(count)?;
+    check_partitions(cx, count)?;
     let brokers = cx.brokers.ids().count();
     let factor = match asked.replication_factor {
         -1 => None,
@@ -110,11 +110,12 @@ fn replicas_of(cx: &Context<'_>, asked: &CreatableTopic) -> Result<Vec<Vec<i32>>
     Ok(place(cx.brokers, 0..count, factor))
 }
 
-fn check_partitions(count: usize) -> Result<(), Refusal> {
-    if count <= PARTITIONS_MAX {
+fn check_partitions(cx: &Context<'_>, more: usize) -> Result<(), Refusal> {
+    let there_are = cx.topics.partitions();
+    if more <= PARTITIONS_MAX.saturating_sub(there_are) {
         return Ok(());
     }
-    let why = format!("This cluster gives a topic at most {PARTITIONS_MAX} partitions, not {count}.");
+    let why = format!("This cluster has {there_are} partitions, and takes {PARTITIONS_MAX} at most, not {more} more.");
     Err((ResponseError::InvalidPartitions, why))
 }
 
@@ -244,7 +245,7 @@ fn more_replicas(cx: &Context<'_>, asked: &CreatePartitionsTopic) -> Result<Vec<
         let why = format!("The topic currently has {had} partition(s); {} is not more.", asked.count);
         (ResponseError::InvalidPartitions, why)
     })?;
-    check_partitions(count)?;
+    check_partitions(cx, count - had)?;
     let Some(assignments) = &asked.assignments else {
         let factor = topic.partitions.first().map(|partition| partition.replicas.len());
         return Ok(place(cx.brokers, had..count, factor));
