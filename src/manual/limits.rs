@@ -6,7 +6,7 @@
 //!
 //! | what | limit | set by | beyond it |
 //! |---|---|---|---|
-//! | one answer (a frame) | 256 MiB | fixed | the connection ends and rests; told as [`Protocol`] |
+//! | one answer (a frame) | 256 MiB | fixed | the connection ends and rests; told as [`Protocol`], or [`Incompatible`] where nothing has made sense yet |
 //! | memory for an answer, before its bytes come | 1 MiB, then as much again as has come | fixed | it is taken as the bytes come |
 //! | time for an answer, however slowly it comes | 30 s | [`request_timeout`] | the connection ends, the request is made again |
 //! | requests that wait for one connection | 256 | fixed | the next is not sent, and tried again later |
@@ -36,6 +36,7 @@
 //! own, and one to its coordinator; a cluster that names a thousand leaders is connected to a thousand times.
 //!
 //! [`Protocol`]: crate::ConsumeErrorKind::Protocol
+//! [`Incompatible`]: crate::ConsumeErrorKind::Incompatible
 //! [`Corrupt`]: crate::ConsumeErrorKind::Corrupt
 //! [`request_timeout`]: crate::ConsumerBuilder::request_timeout
 //! [`subscribe`]: crate::ConsumerBuilder::subscribe
