@@ -53,6 +53,9 @@ pub(super) fn feed(input: &[u8]) {
     while let Some(()) = life.happen(&mut rest) {
         life.happened += 1;
         life.settle();
+        // Whatever numbers came, what is told of them can be told.
+        assert!(life.handle.lag().iter().all(|lag| lag.records() >= Some(0) || lag.end.is_none()));
+        life.handle.stats();
     }
 }
 

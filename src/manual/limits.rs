@@ -27,7 +27,7 @@
 //! | records handed out and not acknowledged | 1,000,000 | [`unacked_records_max`] | the stream says so, and waits |
 //! | how long a broker's quota may hold back a Fetch | 30 s | fixed | it is asked all the same |
 //! | how often anything is tried again | with a back-off, up to 1 s or more | fixed | |
-//! | a broker's own words in an error | 1,000 characters | fixed | cut off |
+//! | a broker's own words in an error | 1,000 characters | fixed | cut off; control characters become spaces |
 //!
 //! An entry (a partition, a member, a broker) takes up to some 250 bytes in memory, and never less than one on the wire. So a small answer
 //! takes at most about 64 times its length to decode, and none takes more than its length and 250 MB.

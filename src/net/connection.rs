@@ -234,6 +234,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frame_of_exactly_the_limit_is_read_and_one_byte_more_is_refused() {
+        let (frames, _) = read_all(&frame(&[7; 1000])[..]).await;
+        assert_eq!(frames, [&[7; 1000][..]]);
+        let (frames, end) = read_all(&frame(&[7; 1001])[..]).await;
+        assert!(frames.is_empty() && matches!(end, Disconnect::BadFrame(_)), "{end:?}");
+    }
+
+    #[tokio::test]
     async fn an_end_within_a_frame_is_told_from_one_between_frames() {
         for (bytes, expected) in [
             (&b""[..], r#"Closed("closed by the broker")"#),

@@ -141,8 +141,9 @@ fn coordinator(
 ) -> Result<CoordinatorResponse, Malformed> {
     // With an error the address is made of fillers.
     let coordinator = if error == ErrorCode::NONE { Some(address(c, id, host, port, None)?) } else { None };
-    // Enough to be of use in an error, whatever a broker has to say.
-    let message = message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect());
+    // Enough to be of use in an error, whatever a broker has to say; and nothing that a terminal would obey.
+    let shown = |char: char| if char.is_control() { ' ' } else { char };
+    let message = message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).map(shown).collect());
     Ok(CoordinatorResponse { error, message, coordinator })
 }
 
