@@ -23,12 +23,16 @@ use crate::{
 const STEPS_MAX: usize = 10_000;
 /// How many requests a consumer of one topic and a few partitions may send: at all, for each thing that happens to it, and for each second.
 const REQUESTS_MAX: (usize, usize, usize) = (50, 10, 40);
+/// Where the broker of the recorded sessions said that it is.
+const BOOTSTRAP: &str = "127.0.0.1:32001";
+/// How many answers wait for their requests.
+const EARLY_MAX: usize = 32;
 /// An hour of trouble is enough.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// What happens, one after the other. Each begins with its kind, a byte.
 mod kind {
-    /// An API (a byte), a length (two bytes), a body: the oldest request of that API is answered with it.
+    /// An API (a byte), a length (two bytes), a body: the oldest request of that API is answered with it, as soon as there is one.
     pub(super) const ANSWER: u8 = 0;
     /// Milliseconds (two bytes): the time passes.
     pub(super) const PASS: u8 = 1;
@@ -48,6 +52,10 @@ mod kind {
 
 /// Plays what an input says; see [`kind`]. Whatever else it says ends it.
 pub(super) fn feed(input: &[u8]) {
+    play(input);
+}
+
+fn play(input: &[u8]) -> Life {
     let mut life = Life::begin();
     let mut rest = input;
     while let Some(()) = life.happen(&mut rest) {
@@ -57,6 +65,7 @@ pub(super) fn feed(input: &[u8]) {
         assert!(life.handle.lag().iter().all(|lag| lag.records() >= Some(0) || lag.end.is_none()));
         life.handle.stats();
     }
+    life
 }
 
 struct Life {
@@ -70,17 +79,20 @@ struct Life {
     deadline: Option<Instant>,
     /// What each connection has not answered: API and correlation id.
     asked: BTreeMap<ConnId, VecDeque<(i16, i32)>>,
+    /// Answers that nobody has asked for yet, each with its API.
+    early: VecDeque<(i16, Bytes)>,
     refusals: u8,
     takes: bool,
     happened: usize,
     requests: usize,
+    delivered: usize,
 }
 
 impl Life {
     fn begin() -> Self {
         #[expect(clippy::disallowed_methods, reason = "some moment to begin with: only differences are looked at")]
         let start = Instant::now();
-        let builder = Consumer::builder("workers", ["b1:9092", "b2:9092"]).subscribe(["orders"]);
+        let builder = Consumer::builder("workers", [BOOTSTRAP]).subscribe(["orders"]);
         let Undriven { core, consumer, handle, commands, on_event } =
             builder.decompressed_batch_bytes_max(64 << 10).undriven(start, 7);
         let mut life = Self {
@@ -93,10 +105,12 @@ impl Life {
             on_event,
             deadline: None,
             asked: BTreeMap::new(),
+            early: VecDeque::new(),
             refusals: 0,
             takes: true,
             happened: 0,
             requests: 0,
+            delivered: 0,
         };
         life.settle();
         life
@@ -107,15 +121,9 @@ impl Life {
         match rest.try_get_u8().ok()? {
             kind::ANSWER => {
                 let api = i16::from(rest.try_get_u8().ok()?);
-                let body = sized(rest)?;
-                let next = |asked: &VecDeque<(i16, i32)>| asked.front().filter(|(of, _)| *of == api).map(|(_, id)| *id);
-                let found = self.asked.iter().find_map(|(conn, asked)| Some((*conn, next(asked)?)));
-                if let Some((conn, correlation_id)) = found {
-                    self.asked.get_mut(&conn)?.pop_front();
-                    let mut frame = BytesMut::new();
-                    frame.put_i32(correlation_id);
-                    frame.put_slice(body);
-                    self.core.handle(self.now, Input::Frame(conn, frame.freeze()));
+                self.early.push_back((api, Bytes::copy_from_slice(sized(rest)?)));
+                if self.early.len() > EARLY_MAX {
+                    self.early.pop_front();
                 }
             }
             kind::PASS => self.pass(Duration::from_millis(rest.try_get_u16().ok()?.into())),
@@ -185,7 +193,7 @@ impl Life {
                     self.deadline = deadline.map(|(at, _)| at);
                     if let Ok(command) = self.commands.try_recv() {
                         self.core.handle(self.now, Input::Command(command));
-                    } else if !self.take() {
+                    } else if !self.answer() && !self.take() {
                         return;
                     }
                 }
@@ -206,6 +214,26 @@ impl Life {
         assert!(self.requests <= at_all + for_each * self.happened + a_second * seconds, "a storm of requests");
     }
 
+    /// Gives an answer to whoever has asked for it; says whether there was any.
+    fn answer(&mut self) -> bool {
+        let asker = |api: i16| {
+            let next = |asked: &VecDeque<(i16, i32)>| asked.front().filter(|(of, _)| *of == api).map(|(_, id)| *id);
+            self.asked.iter().find_map(|(conn, asked)| Some((*conn, next(asked)?)))
+        };
+        let Some((at, (conn, correlation_id))) =
+            self.early.iter().enumerate().find_map(|(at, (api, _))| Some((at, asker(*api)?)))
+        else {
+            return false;
+        };
+        let (_, body) = self.early.remove(at).expect("found above");
+        self.asked.get_mut(&conn).expect("found above").pop_front();
+        let mut frame = BytesMut::new();
+        frame.put_i32(correlation_id);
+        frame.put_slice(&body);
+        self.core.handle(self.now, Input::Frame(conn, frame.freeze()));
+        true
+    }
+
     /// Takes the next record; says whether there was anything.
     fn take(&mut self) -> bool {
         let Some(records) = self.records.as_mut().filter(|_| self.takes) else { return false };
@@ -213,6 +241,7 @@ impl Life {
             Poll::Ready(Some(Ok(delivery))) => {
                 assert_eq!(delivery.headers().count(), delivery.headers().len());
                 delivery.ack();
+                self.delivered += 1;
                 true
             }
             Poll::Ready(Some(Err(_))) => true,
@@ -228,4 +257,24 @@ fn sized<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// What the fuzzer changes is a whole session, from the handshake to the commit.
+    #[test]
+    fn a_session_with_a_real_broker_goes_as_it_went() {
+        let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/core/real-ottla");
+        // The published crate comes without it.
+        let Ok(session) = fs::read(seed) else { return };
+        let life = play(&session);
+        let committed = life.handle.lag().iter().map(|lag| lag.committed.unwrap_or(0)).sum::<i64>();
+        assert_eq!((life.delivered, life.handle.assignment().len()), (28, 3));
+        // With the markers of two transactions, and what was aborted.
+        assert_eq!(committed, 31);
+    }
 }
