@@ -2,16 +2,50 @@
 //!
 //! An input that broke something once becomes a seed: every seed is a test, too.
 
+mod core;
+mod frames;
+
 use bytes::Bytes;
 
 use crate::{
     model::{Offset, Position},
+    proto::cluster::feed_sasl,
     records::{Chunk, ChunkReader, Codecs, Segment, index},
     wire::{self, AbortedTransaction, Api, Response, Subscription},
 };
 
+/// What is fed, and how much memory it may take.
+pub struct Target {
+    /// The name of the folder of its seeds, too.
+    pub name: &'static str,
+    /// Feeds it, and panics where something does not hold.
+    pub feed: fn(&[u8]),
+    /// How many bytes it may hold at any time, for each byte of the input, and besides.
+    pub bytes_max: (usize, usize),
+}
+
+impl Target {
+    /// Feeds an input, and panics where it takes more memory than it may. `measure` says how many bytes were held at most.
+    pub fn check(&self, input: &[u8], measure: impl FnOnce(&mut dyn FnMut()) -> u64) {
+        let held = measure(&mut || (self.feed)(input));
+        let (for_each, besides) = self.bytes_max;
+        let allowed = input.len() * for_each + besides;
+        assert!(held <= allowed as u64, "{} bytes of input took {held} bytes of memory, not {allowed} at most", input.len());
+    }
+}
+
+/// Everything that is fuzzed in here.
+pub const TARGETS: [Target; 6] = [
+    Target { name: "answers", feed: answers, bytes_max: (96, 8 << 10) },
+    Target { name: "blobs", feed: blobs, bytes_max: (64, 8 << 10) },
+    Target { name: "core", feed: core::feed, bytes_max: (256, 8 << 20) },
+    Target { name: "frames", feed: frames::feed, bytes_max: (4, 4 << 20) },
+    Target { name: "records", feed: records, bytes_max: (16, 2 << 20) },
+    Target { name: "sasl", feed: feed_sasl, bytes_max: (16, 4 << 10) },
+];
+
 /// Decodes an answer: one byte for the API, one for the version, the rest is what a broker says.
-pub fn answers(input: &[u8]) {
+fn answers(input: &[u8]) {
     let [api, version, body @ ..] = input else { return };
     let Some(api) = Api::ALL.into_iter().find(|&known| known as i16 == i16::from(*api)) else { return };
     if let Err(malformed) = Response::decode(api, (*version).into(), Bytes::copy_from_slice(body)) {
@@ -21,7 +55,7 @@ pub fn answers(input: &[u8]) {
 
 /// Reads what a Fetch answer holds of one partition. Three bytes say how: flags (1: read_committed, 2: verify checksums), the offset asked
 /// for, and the producer of an aborted transaction.
-pub fn records(input: &[u8]) {
+fn records(input: &[u8]) {
     /// Small, so that a bomb is found out by the time it takes.
     const DECOMPRESSED_BYTES_MAX: usize = 16 << 10;
 
@@ -50,7 +84,7 @@ pub fn records(input: &[u8]) {
 }
 
 /// Decodes what another member of the group wrote, and writes it again.
-pub fn blobs(input: &[u8]) {
+fn blobs(input: &[u8]) {
     if let Ok(subscription) = Subscription::decode(input) {
         let encoded = subscription.encode();
         let again = Subscription::decode(&encoded).expect("what was encoded can be decoded");
@@ -101,29 +135,49 @@ mod tests {
 
     use super::*;
 
-    /// Feeds each file of `fuzz/seeds/<target>`.
-    fn check_seeds(target: &str, feed: fn(&[u8])) {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    /// Feeds each file of `fuzz/seeds/<target>`. An input that broke something once is one of them.
+    fn check_seeds(name: &str) {
+        let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
         // The published crate comes without them.
         let Ok(seeds) = fs::read_dir(seeds) else { return };
+        let mut count = 0;
         for seed in seeds.map(Result::unwrap) {
             println!("{}", seed.path().display());
-            feed(&fs::read(seed.path()).unwrap());
+            let input = fs::read(seed.path()).unwrap();
+            target.check(&input, |feed| allocation_counter::measure(feed).bytes_max);
+            count += 1;
         }
+        assert!(count > 0);
     }
 
     #[test]
     fn seeds_of_answers_hold() {
-        check_seeds("answers", answers);
-    }
-
-    #[test]
-    fn seeds_of_records_hold() {
-        check_seeds("records", records);
+        check_seeds("answers");
     }
 
     #[test]
     fn seeds_of_blobs_hold() {
-        check_seeds("blobs", blobs);
+        check_seeds("blobs");
+    }
+
+    #[test]
+    fn seeds_of_the_core_hold() {
+        check_seeds("core");
+    }
+
+    #[test]
+    fn seeds_of_frames_hold() {
+        check_seeds("frames");
+    }
+
+    #[test]
+    fn seeds_of_records_hold() {
+        check_seeds("records");
+    }
+
+    #[test]
+    fn seeds_of_sasl_hold() {
+        check_seeds("sasl");
     }
 }

@@ -1,4 +1,4 @@
-//! The nouns that every layer shares: no logic, no I/O.
+//! The nouns that every layer shares: no I/O, and no logic but what a name may be.
 
 use std::{fmt, sync::Arc};
 
@@ -30,6 +30,12 @@ impl TopicPartition {
     pub(crate) fn shared_topic(&self) -> &Arc<str> {
         &self.topic
     }
+}
+
+/// Says whether a topic can have this name: Kafka's own rule.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
 impl fmt::Display for TopicPartition {

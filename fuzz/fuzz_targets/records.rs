@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla::fuzzing::records(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla_fuzz::check("records", bytes));

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     assignor::{Assignor, Range, RoundRobin},
     error::{BuildError, ConsumeErrorKind},
+    model::is_topic_name,
     net::{self, NetConfig},
     proto::{
         BrokerAddr,
@@ -618,12 +619,6 @@ pub(crate) fn reset_policy(policy: OffsetReset) -> ResetPolicy {
     }
 }
 
-/// Kafka's own rule for the names of topics.
-fn is_topic_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
-}
-
 fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
     let invalid = |why: &str| BuildError::InvalidSetting {
         setting: "builder(bootstrap)",
@@ -642,7 +637,7 @@ fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
 }
 
 /// Both sides of a consumer with nothing between them: who tests the core is its driver.
-#[cfg(any(test, feature = "__bench"))]
+#[cfg(any(fuzzing, test, feature = "__bench"))]
 pub(crate) struct Undriven {
     pub(crate) core: Core,
     pub(crate) consumer: Consumer,
@@ -651,7 +646,7 @@ pub(crate) struct Undriven {
     pub(crate) on_event: Box<dyn Fn(crate::proto::message::Event)>,
 }
 
-#[cfg(any(test, feature = "__bench"))]
+#[cfg(any(fuzzing, test, feature = "__bench"))]
 impl ConsumerBuilder {
     /// What whoever judges a consumer has to know of it: its group, and how many bytes it may hold.
     #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct Lag {
 impl Lag {
     /// Returns how many offsets lie between what is committed (or else read) and the end.
     pub fn records(&self) -> Option<i64> {
-        Some((self.end? - self.committed.unwrap_or(self.position)).max(0))
+        Some(self.end?.saturating_sub(self.committed.unwrap_or(self.position)).max(0))
     }
 }
 
@@ -294,6 +294,22 @@ mod tests {
             from,
             next_offset: indexed.next_offset.expect("there are batches"),
         }
+    }
+
+    /// A broker may say that the end is anywhere.
+    #[test]
+    fn a_lag_is_never_below_nothing_and_never_wraps() {
+        let partition = TopicPartition::new("orders", 0);
+        let lag = |end| Lag {
+            partition: partition.clone(),
+            position: 5,
+            committed: None,
+            end,
+            unacked: 0,
+            oldest_unacked: None,
+            paused: false,
+        };
+        assert_eq!([None, Some(7), Some(3), Some(i64::MIN)].map(|end| lag(end).records()), [None, Some(2), Some(0), Some(0)]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod told;
 
 pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;
-#[cfg(any(test, feature = "__bench"))]
+#[cfg(any(fuzzing, test, feature = "__bench"))]
 pub(crate) use builder::Undriven;
 pub use builder::{ConsumerBuilder, Isolation, OffsetReset};
 pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};

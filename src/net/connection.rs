@@ -202,6 +202,19 @@ async fn read_frame(
     Ok(pool.freeze(buffer))
 }
 
+/// Reads frames until something ends them.
+#[cfg(any(fuzzing, test))]
+pub(crate) async fn read_all_frames(mut reader: impl AsyncRead + Unpin, frame_bytes_max: usize) -> (Vec<Bytes>, Disconnect) {
+    let pool = Pool::new(frame_bytes_max);
+    let mut frames = Vec::new();
+    loop {
+        match read_frame(&mut reader, frame_bytes_max, &pool, &closed).await {
+            Ok(frame) => frames.push(frame),
+            Err(end) => return (frames, end),
+        }
+    }
+}
+
 /// Says what speaks there, when its first bytes are no length of a frame.
 fn what_it_looks_like(head: [u8; 4], frame_bytes_max: usize) -> String {
     match head {
@@ -242,16 +255,9 @@ mod tests {
         [&(body.len() as i32).to_be_bytes()[..], body].concat()
     }
 
-    /// Reads frames from `bytes` until the end, with frames of at most 1000 bytes.
-    async fn read_all(mut reader: impl AsyncRead + Unpin) -> (Vec<Bytes>, Disconnect) {
-        let pool = Pool::new(1 << 20);
-        let mut frames = Vec::new();
-        loop {
-            match read_frame(&mut reader, 1000, &pool, &closed).await {
-                Ok(frame) => frames.push(frame),
-                Err(end) => return (frames, end),
-            }
-        }
+    /// Reads frames of at most 1000 bytes.
+    async fn read_all(reader: impl AsyncRead + Unpin) -> (Vec<Bytes>, Disconnect) {
+        read_all_frames(reader, 1000).await
     }
 
     #[track_caller]
@@ -298,6 +304,14 @@ mod tests {
             assert!(frames.is_empty());
             assert_eq!(end, Disconnect::BadFrame(expected.to_owned()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_frame_of_exactly_the_limit_is_read_and_one_byte_more_is_refused() {
+        let (frames, _) = read_all(&frame(&[7; 1000])[..]).await;
+        assert_eq!(frames, [&[7; 1000][..]]);
+        let (frames, end) = read_all(&frame(&[7; 1001])[..]).await;
+        assert!(frames.is_empty() && matches!(end, Disconnect::BadFrame(_)), "{end:?}");
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ mod token;
 
 use std::time::Duration;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use connection::read_all_frames;
 pub(crate) use driver::drive;
 #[cfg(feature = "__rustls")]
 pub(crate) use tls::TlsClient;

@@ -1,6 +1,10 @@
 //! What a Fetch answer holds of one partition, opened on the user's task: checksums, markers, transactions, decompression.
 
-use std::{cmp::Reverse, collections::BTreeSet, ops::Range};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use bytes::Bytes;
 
@@ -25,7 +29,7 @@ pub(crate) struct Chunk {
     pub(crate) data: Bytes,
     /// The batches in `data`, as [`index`](super::index) found them.
     pub(crate) heads: Vec<BatchHead>,
-    /// In whatever order the broker sent them.
+    /// In any order; see [`aborted_within`].
     pub(crate) aborted: Vec<AbortedTransaction>,
     /// The offset that was asked for: the first batch may begin before it.
     pub(crate) from: Offset,
@@ -41,8 +45,25 @@ impl Chunk {
 
     /// How many records it has at most, as its batches' headers say.
     pub(crate) fn records(&self) -> usize {
-        self.heads.iter().map(|head| head.count as usize).sum()
+        self.heads.iter().fold(0, |records: usize, head| records.saturating_add(head.count as usize))
     }
+}
+
+/// Keeps of the aborted transactions that an answer names those that matter to its batches. That is one for each batch at most, however many
+/// a broker names: a transaction takes effect at its producer's next batch, and there is none else's that it concerns.
+pub(crate) fn aborted_within(heads: &[BatchHead], aborted: Vec<AbortedTransaction>) -> Vec<AbortedTransaction> {
+    if aborted.is_empty() {
+        return aborted;
+    }
+    let batches: BTreeSet<_> = heads.iter().map(|head| (head.producer_id, head.last_offset())).collect();
+    let mut kept = BTreeMap::new();
+    for transaction in aborted {
+        let next = batches.range((transaction.producer_id, transaction.first_offset)..).next();
+        if let Some(next) = next.filter(|(producer_id, _)| *producer_id == transaction.producer_id) {
+            kept.entry(*next).or_insert(transaction);
+        }
+    }
+    kept.into_values().collect()
 }
 
 /// A batch or a record that cannot be read. The partition stops at `offset`; nothing after it has been handed out.

@@ -18,7 +18,7 @@ mod record;
 mod varint;
 
 pub(crate) use batch::{BatchError, BatchHead, index};
-pub(crate) use chunk::{Chunk, ChunkReader, RecordError, RecordErrorKind};
+pub(crate) use chunk::{Chunk, ChunkReader, RecordError, RecordErrorKind, aborted_within};
 pub(crate) use compress::{Codecs, DecompressError};
 pub use headers::Headers;
 pub(crate) use reader::Reader;

@@ -1,3 +1,5 @@
+mod foreign;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     indexmap::IndexMap,
@@ -633,6 +635,49 @@ fn the_aborted_list_may_come_in_any_order() {
     ];
     for aborted in [[(7, 0), (8, 4), (7, 6)], [(7, 6), (8, 4), (7, 0)], [(8, 4), (7, 6), (7, 0)]] {
         assert_eq!(read(chunk(join(&batches), 0, &aborted), true), [Step::Segment(vec![2], 8)], "{aborted:?}");
+    }
+}
+
+#[test]
+fn of_the_aborted_transactions_one_for_each_batch_is_kept_at_most() {
+    let batches =
+        [TestBatch::dense(10, 2).transactional(7), TestBatch::marker(12, 7, ABORT), TestBatch::dense(13, 1).transactional(8)];
+    let Chunk { heads, .. } = chunk(join(&batches), 10, &[]);
+    let kept = |aborted: &[(i64, i64)]| {
+        let Chunk { aborted, .. } = chunk(Bytes::new(), 10, aborted);
+        aborted_within(&heads, aborted).iter().map(|kept| (kept.producer_id, kept.first_offset.0)).collect::<Vec<_>>()
+    };
+    // A million of them, of producers with and without batches here, before, within and after.
+    let many: Vec<_> = (0..1_000_000).map(|n| (n % 10, n / 10 % 20)).collect();
+    assert_eq!(kept(&many).len(), 3);
+    assert_eq!(kept(&[(7, 3), (9, 10), (7, 14), (8, 13), (8, 14)]), [(7, 3), (8, 13)]);
+    assert_eq!(kept(&[(7, 11), (7, 12), (7, 13)]), [(7, 11), (7, 12)]);
+}
+
+proptest! {
+    /// What is left out makes no difference.
+    #[test]
+    fn records_are_aborted_alike_by_all_transactions_and_by_those_that_are_kept(
+        kinds in prop::collection::vec((0..4u8, 0..3i64, 1..3i32), 1..12),
+        aborted in prop::collection::vec((0..4i64, 0..30i64), 0..12),
+    ) {
+        let mut base = 0;
+        let batches: Vec<_> = kinds
+            .into_iter()
+            .map(|(kind, producer, count)| {
+                let at = base;
+                base += if kind < 2 { 1 } else { i64::from(count) };
+                match kind {
+                    0 => TestBatch::marker(at, producer, ABORT),
+                    1 => TestBatch::marker(at, producer, COMMIT),
+                    2 => TestBatch::dense(at, count),
+                    _ => TestBatch::dense(at, count).transactional(producer),
+                }
+            })
+            .collect();
+        let all = chunk(join(&batches), 0, &aborted);
+        let kept = Chunk { aborted: aborted_within(&all.heads, all.aborted.clone()), ..all.clone() };
+        prop_assert_eq!(read(kept, true), read(all, true));
     }
 }
 

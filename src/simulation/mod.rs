@@ -47,6 +47,7 @@ mod delivery;
 mod draw;
 mod fetching;
 mod group;
+mod hostile;
 mod judge;
 mod life;
 mod logs;

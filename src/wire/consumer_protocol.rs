@@ -12,6 +12,10 @@ use crate::model::{Generation, TopicPartition};
 /// The protocol type by which consumers' groups differ from other groups.
 pub(crate) const PROTOCOL_TYPE: &str = "consumer";
 
+/// How many partitions, or topics, one blob may name. A partition that is owned takes hundreds of times the memory of the four bytes that
+/// name it here.
+const NAMED_MAX: usize = 100_000;
+
 /// What a member tells the group's leader about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -69,6 +73,9 @@ impl Subscription {
         let version = input.version()?;
         // Each topic takes at least its length's two bytes.
         let topics = input.array(2)?;
+        if topics > NAMED_MAX {
+            return input.fail("more than 100000 topics");
+        }
         let mut subscription = Self { topics: Vec::with_capacity(topics), ..Self::default() };
         for _ in 0..topics {
             subscription.topics.push(input.string()?);
@@ -221,6 +228,9 @@ impl<'a> Reader<'a> {
         for _ in 0..self.array(6)? {
             let topic = self.string()?;
             let count = self.array(4)?;
+            if count > NAMED_MAX - partitions.len() {
+                return self.fail("more than 100000 partitions");
+            }
             partitions.reserve(count);
             for _ in 0..count {
                 match self.i32()? {
@@ -305,6 +315,22 @@ mod tests {
         out.put_i16(version);
         message.encode(&mut out, version).expect("encodes");
         out.freeze()
+    }
+
+    #[test]
+    fn a_hundred_thousand_partitions_or_topics_are_read_and_one_more_is_not() {
+        let partitions = |count: i32| (0..count).map(|n| TopicPartition::new("t", n)).collect::<Vec<_>>();
+        let most = partitions(100_000);
+        assert_eq!(decode_assignment(&encode_assignment(&most, None)), Ok((most.clone(), None)));
+        let what = "more than 100000 partitions";
+        let (mut other, more) = (most, TopicPartition::new("u", 0));
+        other.push(more);
+        for too_many in [partitions(100_001), other] {
+            assert_eq!(decode_assignment(&encode_assignment(&too_many, None)).map_err(|error| error.what), Err(what));
+        }
+        let wanted = |count| Subscription { topics: vec!["t".into(); count], ..Subscription::default() }.encode();
+        assert!(Subscription::decode(&wanted(100_000)).is_ok());
+        assert_eq!(Subscription::decode(&wanted(100_001)).map_err(|error| error.what), Err("more than 100000 topics"));
     }
 
     proptest! {

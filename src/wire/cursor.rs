@@ -6,6 +6,13 @@ use bytes::Bytes;
 
 use super::{Api, Malformed};
 
+/// How many entries one answer may have in all its lists together: topics, partitions, members, brokers and the like. An entry in memory is
+/// many times what it is on the wire, so the bytes that are there do not bound it well enough.
+pub(super) const ENTRIES_MAX: usize = 1_000_000;
+
+/// How long a text may be, in bytes. Before compact lengths none could be longer, and brokers keep to that.
+const TEXT_LEN_MAX: usize = i16::MAX as usize;
+
 /// Reads the fields of one answer in order, each as the answer's version encodes it.
 pub(super) struct Cursor {
     api: Api,
@@ -14,16 +21,23 @@ pub(super) struct Cursor {
     at: usize,
     /// Where reading must stop: the end of the tagged field being read, else of the answer.
     end: usize,
+    /// How many entries of lists may still come.
+    entries_left: usize,
 }
 
 impl Cursor {
     pub(super) fn new(api: Api, version: i16, bytes: Bytes) -> Self {
         let end = bytes.len();
-        Self { api, version, bytes, at: 0, end }
+        Self { api, version, bytes, at: 0, end, entries_left: ENTRIES_MAX }
     }
 
     pub(super) fn version(&self) -> i16 {
         self.version
+    }
+
+    /// How many bytes the whole answer has.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Compact lengths and tagged fields, instead of fixed lengths and none.
@@ -75,6 +89,9 @@ impl Cursor {
             self.plain_length(length.into())?
         };
         let Some(length) = length else { return Ok(None) };
+        if length > TEXT_LEN_MAX {
+            return Err(self.malformed("a text of more than 32767 bytes"));
+        }
         match str::from_utf8(self.take(length)?) {
             Ok(text) => Ok(Some(text.into())),
             Err(_) => Err(self.malformed("a string that is not UTF-8")),
@@ -101,7 +118,7 @@ impl Cursor {
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<Vec<T>>, Malformed> {
-        let Some(count) = self.count()? else { return Ok(None) };
+        let Some(count) = self.entries()? else { return Ok(None) };
         // Room for no more than the bytes that are there: whatever the count says, the vector grows beyond that only by elements read.
         let mut elements = Vec::with_capacity(count.min(self.remaining() / size_of::<T>().max(1)));
         for _ in 0..count {
@@ -112,8 +129,15 @@ impl Cursor {
 
     /// Reads an array whose elements are put somewhere else.
     pub(super) fn each(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
-        let count = self.count()?.ok_or_else(|| self.malformed("null where an array must be"))?;
+        let count = self.entries()?.ok_or_else(|| self.malformed("null where an array must be"))?;
         (0..count).try_for_each(|_| element(self))
+    }
+
+    /// Reads a list of numbers: they take no more memory than they take bytes, and are not counted as entries.
+    pub(super) fn numbers<T>(&mut self, of: impl Fn(i32) -> T) -> Result<Vec<T>, Malformed> {
+        let count = self.count()?.ok_or_else(|| self.malformed("null where an array must be"))?;
+        let bytes = self.take(count.saturating_mul(size_of::<i32>()))?;
+        Ok(bytes.as_chunks().0.iter().map(|number| of(i32::from_be_bytes(*number))).collect())
     }
 
     /// Reads the tagged fields that end a structure of a flexible version. `field` gets each tag, and reads the field whole or skips it.
@@ -161,6 +185,16 @@ impl Cursor {
         let from = self.at;
         self.at += count;
         Ok(&self.bytes[from..self.at])
+    }
+
+    /// The count of an array whose elements are entries; `None` for null.
+    fn entries(&mut self) -> Result<Option<usize>, Malformed> {
+        let Some(count) = self.count()? else { return Ok(None) };
+        match self.entries_left.checked_sub(count) {
+            Some(left) => self.entries_left = left,
+            None => return Err(self.malformed("more than 1000000 entries")),
+        }
+        Ok(Some(count))
     }
 
     /// The count of an array; `None` for null.

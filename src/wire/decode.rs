@@ -12,6 +12,12 @@ use super::{
 };
 use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
 
+/// What a broker may say in its own words about an error.
+const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// The longest name of the DNS has 253 characters.
+const HOST_LEN_MAX: usize = 255;
+
 impl Response {
     /// Decodes the answer to a request of `api` at `version` from what follows the frame's correlation id.
     ///
@@ -95,11 +101,10 @@ fn metadata_partition(c: &mut Cursor) -> Result<MetadataPartition, Malformed> {
     let partition = partition_number(c)?;
     let leader = broker_id(c)?;
     let leader_epoch = leader_epoch(c, 7)?;
-    let replicas = c.array(|c| c.i32().map(BrokerId))?;
-    let skip_id = |c: &mut Cursor| c.i32().map(drop);
-    c.each(skip_id)?; // in-sync replicas
+    let replicas = c.numbers(BrokerId)?;
+    let _in_sync_replicas = c.numbers(drop)?;
     if c.version() >= 5 {
-        c.each(skip_id)?; // offline replicas
+        let _offline_replicas = c.numbers(drop)?;
     }
     c.skip_tagged_fields()?;
     Ok(MetadataPartition { error, partition, leader, leader_epoch, replicas })
@@ -138,7 +143,10 @@ fn coordinator(
 ) -> Result<CoordinatorResponse, Malformed> {
     // With an error the address is made of fillers.
     let coordinator = if error == ErrorCode::NONE { Some(address(c, id, host, port, None)?) } else { None };
-    Ok(CoordinatorResponse { error, message: message.map(|message| message.to_string()), coordinator })
+    // Enough to be of use in an error, whatever a broker has to say; and nothing that a terminal would obey.
+    let shown = |char: char| if char.is_control() { ' ' } else { char };
+    let message = message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).map(shown).collect());
+    Ok(CoordinatorResponse { error, message, coordinator })
 }
 
 fn join_group(c: &mut Cursor) -> Result<JoinGroupResponse, Malformed> {
@@ -294,6 +302,13 @@ fn fetch(c: &mut Cursor) -> Result<FetchResponse, Malformed> {
         }
         Ok(())
     })?;
+    let records: usize = partitions.iter().map(|partition| partition.records.len()).sum();
+    if records * 2 < c.len() {
+        // What is kept is counted by its records. A slice would keep the whole answer, most of which is something else.
+        for partition in &mut partitions {
+            partition.records = Bytes::copy_from_slice(&partition.records);
+        }
+    }
     Ok(FetchResponse { throttle, error, session_id, partitions, brokers })
 }
 
@@ -373,6 +388,9 @@ fn address(c: &Cursor, id: i32, host: Arc<str>, port: i32, rack: Option<Arc<str>
     }
     if host.is_empty() {
         return Err(c.malformed("a broker without a host"));
+    }
+    if host.len() > HOST_LEN_MAX || host.contains(char::is_control) {
+        return Err(c.malformed("a broker with an impossible host"));
     }
     let port = u16::try_from(port).map_err(|_| c.malformed("a broker with an impossible port"))?;
     Ok(Broker { id: BrokerId(id), host, port, rack })

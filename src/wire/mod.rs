@@ -25,7 +25,7 @@ pub(crate) use response::{
     FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, MetadataPartition, MetadataResponse,
     MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse, TopicRef,
 };
-pub(crate) use versions::{api_range, negotiate};
+pub(crate) use versions::{api_range, negotiate, ranges_of_interest};
 
 use std::fmt;
 
@@ -50,7 +50,6 @@ pub(crate) enum Api {
     SaslAuthenticate = 36,
 }
 
-#[cfg(any(fuzzing, test))]
 impl Api {
     pub(crate) const ALL: [Self; 14] = [
         Self::Fetch,

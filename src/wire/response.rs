@@ -190,7 +190,7 @@ pub(crate) struct FetchedPartition {
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
     /// The leader as this broker knows it (v12).
     pub(crate) current_leader: Option<(BrokerId, LeaderEpoch)>,
-    /// Record batches, still encoded: a slice of the frame, not a copy.
+    /// Record batches, still encoded: a slice of the frame, not a copy, where such slices are most of it.
     pub(crate) records: Bytes,
 }
 

@@ -9,6 +9,11 @@ pub(crate) fn api_range(apis: &[ApiRange], api: Api) -> Option<(i16, i16)> {
     apis.iter().find(|range| range.key == api as i16).map(|range| (range.min, range.max))
 }
 
+/// What matters to ottla of the versions that a broker speaks: one range of each API it may ask, however many a broker names.
+pub(crate) fn ranges_of_interest(apis: &[ApiRange]) -> Vec<ApiRange> {
+    Api::ALL.into_iter().filter_map(|api| apis.iter().copied().find(|range| range.key == api as i16)).collect()
+}
+
 /// The highest version at which `request` can be said to a broker that speaks `apis`.
 pub(crate) fn negotiate(request: &Request, apis: &[ApiRange]) -> Option<i16> {
     let (min, max) = api_range(apis, request.api())?;

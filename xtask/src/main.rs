@@ -33,8 +33,9 @@ cargo xtask instructions [--bless]
     Counts the instructions that the hot path takes, and holds them against benches/instructions.toml; with --bless it makes that table anew.
     Needs valgrind. `test` does it, too.
 
-cargo xtask fuzz [SECONDS]
-    Fuzzes each decoder for a minute, or for so long. Needs a nightly toolchain, and cargo-fuzz.
+cargo xtask fuzz [--minutes 1] [TARGET]
+    Fuzzes everything that takes bytes from the network, each target for so long: answers, blobs (of other members), core (a whole consumer),
+    frames, records, requests (to the mock). Needs a nightly toolchain, and cargo-fuzz. `test` replays the seeds.
 
 cargo xtask chaos [--minutes 20] [--seed S] [--mode at-least-once|batches|at-most-once|manual|partitions|all]
     Members of groups, each a process, on three real brokers; members and brokers are killed, stopped and restarted at random while records

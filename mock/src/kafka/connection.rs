@@ -31,8 +31,13 @@ impl Connection {
         }
     }
 
-    pub(crate) fn receive(&mut self, bytes: &Bytes) {
+    /// Takes bytes in. A client sends ahead of the answers it waits for, but not without end.
+    pub(crate) fn receive(&mut self, bytes: &Bytes, bytes_max: usize) -> Result<(), String> {
+        if self.received.len() + bytes.len() > bytes_max.saturating_mul(2) {
+            return Err(format!("more than {} bytes while an answer is awaited", bytes_max.saturating_mul(2)));
+        }
         self.received.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Takes the next request off the stream, without its length, if its turn has come.

@@ -25,6 +25,7 @@ mod refuse;
 mod request;
 mod sasl;
 mod settings;
+mod shape;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "some moment to begin with: only differences are looked at")]
 mod tester;
@@ -153,9 +154,11 @@ impl Kafka {
                 }
             }
             Input::Received(conn, bytes) => {
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.receive(&bytes);
-                    self.serve(conn);
+                let received = self.connections.get_mut(&conn).map(|of| of.receive(&bytes, self.settings.request_bytes_max));
+                match received {
+                    Some(Ok(())) => self.serve(conn),
+                    Some(Err(why)) => self.refuse_as_malformed(conn, why),
+                    None => {}
                 }
             }
             Input::Disconnected(conn) => self.forget(conn),

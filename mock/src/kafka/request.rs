@@ -10,6 +10,7 @@ use super::{
     api::{self, Release},
     call::{Call, Fate},
     message::ConnId,
+    shape,
 };
 
 /// Reads a request, and says what no broker of this release would understand.
@@ -23,7 +24,14 @@ pub(super) fn read(conn: ConnId, broker: i32, release: Release, mut frame: Bytes
     if !is_known {
         return Err(format!("{api:?} version {version} was not announced: {oldest} to {newest} were"));
     }
-    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
+    let header_version = api.request_header_version(version);
+    let checked = if (oldest..=newest).contains(&version) {
+        shape::check(api, version, &frame)
+    } else {
+        shape::check_header(header_version, &frame)
+    };
+    checked.map_err(|error| format!("{api:?} version {version}: {error}"))?;
+    let header = RequestHeader::decode(&mut frame, header_version)
         .map_err(|error| format!("the header of {api:?} version {version}: {error:#}"))?;
     let request = if (oldest..=newest).contains(&version) {
         let request =

@@ -405,11 +405,11 @@ impl Connection {
     ) -> Result<Received, Fault> {
         match answer.error {
             ErrorCode::NONE if settings.sasl.is_some() => {
-                self.authenticate(now, answer.apis, false, settings, out)?;
+                self.authenticate(now, wire::ranges_of_interest(&answer.apis), false, settings, out)?;
                 Ok(Received::Shaking)
             }
             ErrorCode::NONE => {
-                self.become_ready(now, answer.apis, None, settings, out);
+                self.become_ready(now, wire::ranges_of_interest(&answer.apis), None, settings, out);
                 Ok(Received::Ready)
             }
             // Brokers before Kafka 2.4 do not say what they know, but all know version 0.

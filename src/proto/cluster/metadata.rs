@@ -38,6 +38,9 @@ const RARER_BY: u32 = 4;
 /// How long the first attempt may take. A broker that hangs must not hold up the news for a whole request timeout; each attempt that
 /// fails is given twice the time of the one before.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After how many failures in a row the user hears of an answer that makes no sense: each attempt asks another broker, and one that does is
+/// enough.
+const NONSENSE_AFTER: u32 = 4;
 
 pub(super) struct Metadata {
     max_age: Duration,
@@ -228,6 +231,7 @@ impl Metadata {
         self.retry = Some(now + self.retries.fail(rng));
         let kind = match error {
             CallError::Unsupported { .. } => ProblemKind::Incompatible,
+            CallError::Malformed(_) if self.retries.failures() < NONSENSE_AFTER => return,
             CallError::Malformed(_) => ProblemKind::Protocol,
             // That no broker can be reached is the router's to tell.
             CallError::NotSent(_) | CallError::Lost(_) => return,

@@ -30,6 +30,8 @@ use std::{
 
 use bytes::Bytes;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::sasl::fuzzing::feed as feed_sasl;
 pub(crate) use self::sasl::{Credentials, SaslConfig, ScramHash, Token};
 use self::{
     connection::Codec,

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::{
     Asked, Call, FetchEvent, Fetcher, LASTING_RETRY_MAX, Watermarks,
     cursor::Cursor,
@@ -124,6 +126,7 @@ impl Fetcher {
     ) -> bool {
         let mut unanswered = Questions::new(asked);
         let mut has_news = false;
+        let (received, before) = (answered.iter().map(|answered| answered.records.len()).sum(), self.events.len());
         for answered in answered {
             let Some(asked) = unanswered.take(&answered.topic, answered.partition) else {
                 tracing::debug!(broker = frame.broker.0, topic = ?answered.topic, partition = answered.partition, "not asked for, or answered twice");
@@ -134,7 +137,18 @@ impl Fetcher {
                 self.handle_partition(&mut frame, asked, answered);
             }
         }
+        self.unpin(before, received);
         has_news
+    }
+
+    /// Takes the chunks from event number `from` on out of their answer where they are the smaller part of its records: the budget counts
+    /// what is kept, and a slice keeps all of it.
+    fn unpin(&mut self, from: usize, received: usize) {
+        let mut chunks: Vec<_> = self.events.range_mut(from..).filter_map(FetchEvent::chunk_mut).collect();
+        let kept: usize = chunks.iter().map(|chunk| chunk.data.len()).sum();
+        if kept * 2 < received {
+            chunks.iter_mut().for_each(|chunk| chunk.data = Bytes::copy_from_slice(&chunk.data));
+        }
     }
 
     fn handle_partition(&mut self, frame: &mut Frame<'_>, asked: &Asked, answered: FetchedPartition) {
@@ -209,7 +223,7 @@ impl Fetcher {
         &mut self,
         frame: &mut Frame<'_>,
         asked: &Asked,
-        data: bytes::Bytes,
+        data: Bytes,
         aborted: Vec<AbortedTransaction>,
         watermarks: Watermarks,
     ) {
@@ -229,6 +243,7 @@ impl Fetcher {
                 let handle = cursor.handle.clone();
                 self.budget.hold(&handle, data.len());
                 let Watermarks { high: high_watermark, last_stable: last_stable_offset, log_start } = watermarks;
+                let aborted = records::aborted_within(&indexed.heads, aborted);
                 let chunk = Chunk { data, heads: indexed.heads, aborted, from, next_offset };
                 self.events.push_back(FetchEvent::Chunk { handle, chunk, high_watermark, last_stable_offset, log_start });
             }

@@ -107,6 +107,12 @@ pub(crate) enum FetchEvent {
     Problem(Problem),
 }
 
+impl FetchEvent {
+    fn chunk_mut(&mut self) -> Option<&mut Chunk> {
+        if let Self::Chunk { chunk, .. } = self { Some(chunk) } else { None }
+    }
+}
+
 pub(crate) struct Fetcher {
     config: FetchConfig,
     rng: Rng,

@@ -9,10 +9,13 @@ use bytes::Bytes;
 
 use crate::{
     assignor::{self, Assignor, GroupView, MemberView},
-    model::TopicPartition,
+    model::{TopicPartition, is_topic_name},
     proto::{ClusterView, TopicView},
     wire::{ErrorCode, JoinedMember, Subscription, encode_assignment},
 };
+
+/// How many topics all members together may want.
+const TOPICS_MAX: usize = 1_000_000;
 
 /// How many partitions each topic has, as the newest metadata told; `None` for a topic that does not exist, or not for us.
 ///
@@ -55,14 +58,24 @@ impl Roster {
     /// Reads every member's subscription. Of one that cannot be read it also says why: such a member gets nothing, for the others must
     /// not stand still because of it.
     pub(super) fn read(members: &[JoinedMember]) -> (Self, Vec<String>) {
+        Self::read_within(members, TOPICS_MAX)
+    }
+
+    fn read_within(members: &[JoinedMember], topics_max: usize) -> (Self, Vec<String>) {
         let mut unreadable = Vec::new();
+        // Members of a group mostly want the same: a name is kept once, not once for each of them.
+        let mut names = BTreeSet::new();
         let mut read = |member: &JoinedMember| {
             let subscription = Subscription::decode(&member.metadata).unwrap_or_else(|error| {
                 unreadable.push(format!("the subscription of member {} cannot be read: {error}", member.member_id));
                 Subscription::default()
             });
-            let topics: BTreeSet<_> = subscription.topics.into_iter().collect();
-            MemberView { instance_id: member.instance_id.clone(), topics: topics.into_iter().collect(), rack: subscription.rack }
+            let topics = share_names(subscription.topics, &mut names, topics_max).unwrap_or_else(|| {
+                let what = "with its topics, the group's members want more than";
+                unreadable.push(format!("the subscription of member {} is left out: {what} {topics_max}", member.member_id));
+                Vec::new()
+            });
+            MemberView { instance_id: member.instance_id.clone(), topics, rack: subscription.rack }
         };
         let members = members.iter().map(|member| (Arc::clone(&member.member_id), read(member))).collect();
         (Self(members), unreadable)
@@ -72,6 +85,20 @@ impl Roster {
     pub(super) fn topics(&self) -> BTreeSet<Arc<str>> {
         self.0.values().flat_map(|member| member.topics.iter().cloned()).collect()
     }
+}
+
+/// Sorts what one member wants, each topic once and under the one name that all members share; `None` if there are too many of those.
+fn share_names(topics: Vec<Arc<str>>, names: &mut BTreeSet<Arc<str>>, topics_max: usize) -> Option<Vec<Arc<str>>> {
+    let mut shared = BTreeSet::new();
+    // No topic has an impossible name, and nobody should be asked for one.
+    for topic in topics.into_iter().filter(|topic| is_topic_name(topic)) {
+        match names.get(&topic) {
+            Some(name) => shared.insert(Arc::clone(name)),
+            None if names.len() < topics_max => names.insert(Arc::clone(&topic)) && shared.insert(topic),
+            None => return None,
+        };
+    }
+    Some(shared.into_iter().collect())
 }
 
 /// The partition counts that an assignment was made for.
@@ -126,5 +153,47 @@ impl Plan {
         let mut share = self.0.get(member_id).cloned().unwrap_or_default();
         share.sort_unstable();
         share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: &str, topics: &[&str]) -> JoinedMember {
+        let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+        let metadata = Subscription { topics, ..Subscription::default() }.encode();
+        JoinedMember { member_id: id.into(), instance_id: None, metadata }
+    }
+
+    fn names(topics: &[Arc<str>]) -> Vec<&str> {
+        topics.iter().map(|topic| &**topic).collect()
+    }
+
+    #[test]
+    fn what_several_members_want_is_kept_once() {
+        let (Roster(members), unreadable) = Roster::read(&[member("a", &["t", "t", "u"]), member("b", &["t"])]);
+        assert_eq!((names(&members["a"].topics), names(&members["b"].topics)), (vec!["t", "u"], vec!["t"]));
+        assert!(Arc::ptr_eq(&members["a"].topics[0], &members["b"].topics[0]));
+        assert_eq!(unreadable, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_never_asked_for() {
+        let long = "x".repeat(250);
+        let (roster, unreadable) = Roster::read(&[member("a", &["", ".", "..", "a b", "é", &long, &long[1..], "fine"])]);
+        assert_eq!(roster.topics().iter().map(|topic| topic.len()).collect::<Vec<_>>(), [4, 249]);
+        assert_eq!(unreadable, Vec::<String>::new());
+    }
+
+    #[test]
+    fn members_who_want_too_many_topics_in_all_get_nothing_and_the_others_what_they_want() {
+        let members = [member("a", &["t", "u"]), member("b", &["v", "w"]), member("c", &["u", "v"])];
+        let (Roster(read), unreadable) = Roster::read_within(&members, 4);
+        assert_eq!((read["b"].topics.len(), unreadable.len()), (2, 0), "exactly as many as are allowed");
+        let (Roster(read), unreadable) = Roster::read_within(&members, 3);
+        assert_eq!(["a", "b", "c"].map(|id| read[id].topics.len()), [2, 0, 2]);
+        let what = "the subscription of member b is left out: with its topics, the group's members want more than 3";
+        assert_eq!(unreadable, [what]);
     }
 }

@@ -175,6 +175,79 @@ fn trap_4_a_gzip_bomb_is_refused_under_the_cap() {
     }
 }
 
+/// A gigabyte of zeros from some megabytes or less, in each codec, as tightly as its writers can.
+fn bombs() -> [(&'static str, Codec, Vec<u8>); 5] {
+    const BYTES: usize = 1 << 30;
+    const PART: usize = 16 << 20;
+
+    let zeros = vec![0; PART];
+    let member = gzip_best(&zeros);
+    let xerial = {
+        let block = snappy_raw(&zeros);
+        let block = [&(block.len() as u32).to_be_bytes()[..], &block].concat();
+        [b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01", &block.repeat(BYTES / PART)[..]].concat()
+    };
+    [
+        ("gzip", Codec::Gzip, member.repeat(BYTES / PART)),
+        ("gzip in one member", Codec::Gzip, member),
+        ("lz4", Codec::Lz4, lz4(&zeros, FrameInfo::new().block_size(BlockSize::Max4MB)).repeat(BYTES / PART)),
+        ("snappy", Codec::Snappy, xerial),
+        ("zstd", Codec::Zstd, zstd(&zeros).repeat(BYTES / PART)),
+    ]
+}
+
+fn gzip_best(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// While a buffer grows its old half is still there; the decoders have some state besides.
+#[test]
+fn trap_4_a_bomb_of_each_codec_is_refused_within_twice_the_limit_of_memory() {
+    for (name, codec, bomb) in bombs() {
+        for limit in [64 << 10, 1 << 20, 15 << 20] {
+            let mut refused = None;
+            let held = allocation_counter::measure(|| refused = Some(decompress(codec, &bomb, limit))).bytes_max;
+            assert_eq!(refused, Some(Err(DecompressError::TooLarge { limit })), "{name} of {} bytes", bomb.len());
+            assert!(
+                held <= (2 * limit + (1 << 20)) as u64,
+                "{name} of {} bytes: {held} bytes for a limit of {limit}",
+                bomb.len()
+            );
+        }
+    }
+}
+
+/// What costs little to send and much to read: as many frames as fit, with nothing in them.
+#[test]
+fn many_frames_with_nothing_in_them_are_read_at_the_speed_of_their_bytes() {
+    const INPUT_LEN: usize = 1 << 20;
+    /// A hundred times what a fetch of so many bytes takes to arrive from a fast network, and in a debug build.
+    const AT_MOST: std::time::Duration = std::time::Duration::from_secs(10);
+
+    let skippable = [&0x184d_2a50_u32.to_le_bytes()[..], &[0; 4]].concat();
+    for (name, codec, frame) in [
+        ("gzip", Codec::Gzip, gzip(b"")),
+        ("lz4", Codec::Lz4, lz4(b"", FrameInfo::new().block_size(BlockSize::Max4MB))),
+        ("lz4, skippable", Codec::Lz4, skippable.clone()),
+        ("snappy", Codec::Snappy, snappy_xerial(b"", 1)),
+        ("zstd", Codec::Zstd, zstd(b"")),
+        ("zstd, skippable", Codec::Zstd, skippable),
+    ] {
+        let last = match codec {
+            Codec::Snappy => snappy_xerial(b"after all", 100),
+            _ => encodings(b"after all").into_iter().find(|(_, of, _)| *of == codec).unwrap().2,
+        };
+        let input = [frame.repeat(INPUT_LEN / frame.len()), last].concat();
+        #[expect(clippy::disallowed_methods, reason = "how long it really takes")]
+        let started = std::time::Instant::now();
+        assert_eq!(decompress(codec, &input, LIMIT).as_deref(), Ok(&b"after all"[..]), "{name}");
+        println!("{name}: {:?}", started.elapsed());
+        assert!(started.elapsed() < AT_MOST, "{name}: {:?}", started.elapsed());
+    }
+}
+
 #[test]
 fn trap_4_a_snappy_header_of_4_gib_allocates_nothing() {
     let mut decoder = snap::raw::Decoder::new();

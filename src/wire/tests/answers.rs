@@ -79,7 +79,7 @@ fn metadata_topic(version: i16) -> impl Strategy<Value = MetadataTopic> {
 }
 
 fn find_coordinator(version: i16) -> BoxedStrategy<Response> {
-    let message = since(version, 1, option::of(".{0,8}"));
+    let message = since(version, 1, option::of("[ -~é-ü]{0,8}"));
     let found = (broker(), message.clone()).prop_map(|(broker, message)| CoordinatorResponse {
         error: ErrorCode::NONE,
         message,

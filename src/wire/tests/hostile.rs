@@ -211,3 +211,79 @@ fn a_topic_without_a_name() {
     let body = peer::frame(12, kafka::MetadataResponse::default().with_topics(vec![topic]));
     check_malformed(Api::Metadata, 12, &body, "null where a string must be");
 }
+
+/// Every text was that short once, and brokers keep to it; so no error and no log can become huge by one.
+#[test]
+fn a_text_of_32767_bytes_is_read_and_a_longer_one_is_not() {
+    let answer = |length: usize| {
+        let member = "m".repeat(length);
+        peer::frame(9, kafka::JoinGroupResponse::default().with_member_id(member.into()).with_protocol_name(Some("p".into())))
+    };
+    assert!(Response::decode(Api::JoinGroup, 9, answer(32_767)).is_ok());
+    check_malformed(Api::JoinGroup, 9, &answer(32_768), "a text of more than 32767 bytes");
+}
+
+#[test]
+fn a_million_entries_are_read_and_one_more_is_not() {
+    let answer = |counts: [usize; 2]| {
+        let mut body = vec![0, 0, 0, 2];
+        for count in counts {
+            body.extend([0, 1, b't']);
+            body.extend((count as i32).to_be_bytes());
+            body.resize(body.len() + count * 6, 0);
+        }
+        body
+    };
+    // The topics are entries, too.
+    assert!(Response::decode(Api::OffsetCommit, 2, answer([500_000, 499_998]).into()).is_ok());
+    check_malformed(Api::OffsetCommit, 2, &answer([500_000, 499_999]), "more than 1000000 entries");
+}
+
+#[test]
+fn hosts_that_no_name_server_knows() {
+    let metadata = |host: String| {
+        let broker = kafka::metadata_response::MetadataResponseBroker::default().with_host(host.into()).with_port(9092);
+        peer::frame(9, kafka::MetadataResponse::default().with_brokers(vec![broker]))
+    };
+    assert!(Response::decode(Api::Metadata, 9, metadata("h".repeat(255))).is_ok());
+    check_malformed(Api::Metadata, 9, &metadata("h".repeat(256)), "a broker with an impossible host");
+    check_malformed(Api::Metadata, 9, &metadata("a\nb".into()), "a broker with an impossible host");
+    check_malformed(Api::Metadata, 9, &metadata("a\0b".into()), "a broker with an impossible host");
+}
+
+#[test]
+fn of_a_long_message_as_much_is_kept_as_an_error_can_say() {
+    let message = "\u{1b}[31m\r\n".to_owned() + &"é".repeat(1000);
+    let body = kafka::FindCoordinatorResponse::default().with_error_code(15).with_error_message(Some(message.clone().into()));
+    let Ok(Response::FindCoordinator(answer)) = Response::decode(Api::FindCoordinator, 3, peer::frame(3, body)) else {
+        panic!("not an answer")
+    };
+    assert_eq!(answer.message, Some(" [31m  ".to_owned() + &"é".repeat(993)));
+}
+
+/// A broker may name as many APIs as it likes; what is kept is one range of each that ottla asks.
+#[test]
+fn versions_of_which_no_use_is_made_are_not_kept() {
+    let known = Api::ALL.map(|api| ApiRange { key: api as i16, min: 0, max: 3 });
+    let again = known.map(|range| ApiRange { max: 4, ..range });
+    let foreign: Vec<_> = (100..10_000).map(|key| ApiRange { key, min: 0, max: 0 }).collect();
+    let mut kept = ranges_of_interest(&[&foreign, &known[..], &again, &foreign].concat());
+    kept.sort_by_key(|range| range.key);
+    assert_eq!(kept, known);
+}
+
+/// The budget of a consumer counts records: a slice of a large answer with few of them would keep what nobody counts.
+#[test]
+fn records_that_are_the_smaller_part_of_their_answer_do_not_keep_it() {
+    use kafka::fetch_response::{FetchableTopicResponse, PartitionData};
+
+    for (topics, is_slice) in [(1, true), (40, false)] {
+        let mut partition = PartitionData::default().with_records(Some(Bytes::from(vec![7; 1000])));
+        let topics = (0..topics).map(|_| FetchableTopicResponse::default().with_partitions(vec![std::mem::take(&mut partition)]));
+        let frame = peer::frame(12, kafka::FetchResponse::default().with_responses(topics.collect()));
+        let Ok(Response::Fetch(answer)) = Response::decode(Api::Fetch, 12, frame.clone()) else { panic!("not a Fetch answer") };
+        let records = &answer.partitions[0].records;
+        assert_eq!(**records, [7; 1000]);
+        assert_eq!(frame.as_ptr_range().contains(&records.as_ptr()), is_slice, "{} bytes", frame.len());
+    }
+}

@@ -60,6 +60,9 @@ const TOPIC_CONFIGS: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 
+/// How many partitions there can be, of all topics, for a request to be given more: each takes memory, unlike the number that asks for it.
+const PARTITIONS_MAX: usize = 100_000;
+
 type Refusal = (ResponseError, String);
 
 pub(crate) fn create_topics(cx: &mut Context<'_>, call: Call, request: CreateTopicsRequest) {
@@ -95,6 +98,7 @@ fn replicas_of(cx: &Context<'_>, asked: &CreatableTopic) -> Result<Vec<Vec<i32>>
     let count = if asked.num_partitions == -1 { cx.settings.default_partitions } else { asked.num_partitions };
     let count = usize::try_from(count).ok().filter(|count| *count > 0);
     let count = count.ok_or((ResponseError::InvalidPartitions, "Number of partitions must be larger than 0.".to_owned()))?;
+    check_partitions(cx, count)?;
     let brokers = cx.brokers.ids().count();
     let factor = match asked.replication_factor {
         -1 => None,
@@ -104,6 +108,15 @@ fn replicas_of(cx: &Context<'_>, asked: &CreatableTopic) -> Result<Vec<Vec<i32>>
         })?),
     };
     Ok(place(cx.brokers, 0..count, factor))
+}
+
+fn check_partitions(cx: &Context<'_>, more: usize) -> Result<(), Refusal> {
+    let there_are = cx.topics.partitions();
+    if more <= PARTITIONS_MAX.saturating_sub(there_are) {
+        return Ok(());
+    }
+    let why = format!("This cluster has {there_are} partitions, and takes {PARTITIONS_MAX} at most, not {more} more.");
+    Err((ResponseError::InvalidPartitions, why))
 }
 
 /// Reads which brokers are to have which partition, as the request says it.
@@ -232,6 +245,7 @@ fn more_replicas(cx: &Context<'_>, asked: &CreatePartitionsTopic) -> Result<Vec<
         let why = format!("The topic currently has {had} partition(s); {} is not more.", asked.count);
         (ResponseError::InvalidPartitions, why)
     })?;
+    check_partitions(cx, count - had)?;
     let Some(assignments) = &asked.assignments else {
         let factor = topic.partitions.first().map(|partition| partition.replicas.len());
         return Ok(place(cx.brokers, had..count, factor));

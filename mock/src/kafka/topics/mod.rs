@@ -50,6 +50,11 @@ impl Topics {
         self.by_name.get(name)
     }
 
+    /// How many partitions there are.
+    pub(crate) fn partitions(&self) -> usize {
+        self.by_name.values().map(|topic| topic.partitions.len()).sum()
+    }
+
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
         self.changes += 1;
         self.by_name.get_mut(name)

@@ -89,6 +89,20 @@ fn a_topic_that_cannot_be_is_refused_and_the_others_are_created() {
     assert_eq!(codes(&twice), [ResponseError::InvalidRequest.code()], "told once");
 }
 
+/// A request's few bytes must not take any amount of memory.
+#[test]
+fn a_hundred_thousand_partitions_can_be_asked_for_in_all_and_not_one_more() {
+    let (mut tester, conn) = tester();
+    let too_many = [ResponseError::InvalidPartitions.code()];
+    assert_eq!(codes(&create(&mut tester, conn, vec![plain("max", i32::MAX, 1)])), too_many);
+    assert_eq!(codes(&create(&mut tester, conn, vec![plain("a", 99_999, 1)])), [0]);
+    assert_eq!(codes(&create(&mut tester, conn, vec![plain("b", 2, 1)])), too_many);
+    assert_eq!(codes(&create(&mut tester, conn, vec![plain("b", 1, 1)])), [0]);
+    let more = CreatePartitionsTopic::default().with_name(name("b")).with_count(2).with_assignments(None);
+    let answer = tester.ask(conn, 3, &CreatePartitionsRequest::default().with_topics(vec![more]));
+    assert_eq!(answer.results[0].error_code, too_many[0]);
+}
+
 #[test]
 fn what_is_only_validated_is_not_done() {
     let (mut tester, conn) = tester();

@@ -5,10 +5,13 @@
 //! | [`scram`] | the messages of SCRAM, and whether the broker knows the password, too |
 //! | [`bearer`] | the message of OAUTHBEARER |
 //! | [`tokens`] | when to ask the user's program for a token |
+//! | [`fuzzing`] | a broker that says what it likes |
 //!
 //! The mechanism's messages travel in SaslAuthenticate, or bare where a broker (Kafka 0.11) has no such request; see [`super::connection`].
 
 mod bearer;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod scram;
 mod tokens;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire;
 
 #[test]
 fn a_full_partition_is_not_asked_for_and_does_not_hold_up_the_others() {
@@ -279,4 +280,31 @@ proptest! {
         while let Some((_, _, request)) = h.ask() { asked += request.partitions.len(); }
         prop_assert_eq!(asked, h.fetcher.cursors.len());
     }
+}
+
+/// The budget counts what is handed out; the rest of the answer must not stay in memory with it.
+#[test]
+fn a_chunk_that_is_the_smaller_part_of_an_answers_records_does_not_keep_the_others() {
+    for (junk, is_slice) in [(0, true), (3 * 61, false)] {
+        let (mut h, call) = Harness::asking();
+        let records = Bytes::from(batch(10, 1, 5, 0));
+        let place = records.as_ptr();
+        // Nobody has asked for the second partition.
+        let answer = response(vec![answered(0, ErrorCode::NONE, records), answered(77, ErrorCode::NONE, vec![0; junk])]);
+        let events = h.answer(call, Ok(Response::Fetch(answer)));
+        let [FetchEvent::Chunk { chunk, .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(chunk.data, batch(10, 1, 5, 0));
+        assert_eq!(chunk.data.as_ptr() == place, is_slice, "with {junk} bytes of others");
+    }
+}
+
+#[test]
+fn of_the_aborted_transactions_only_those_are_kept_that_matter_to_a_chunk() {
+    let (mut h, call) = Harness::asking();
+    let mut partition = answered(0, ErrorCode::NONE, batch(10, 1, 5, 0));
+    // The batch is no producer's with an id.
+    partition.aborted = (0..10_000).map(|n| wire::AbortedTransaction { producer_id: n, first_offset: Offset(n) }).collect();
+    let events = h.answer(call, Ok(Response::Fetch(response(vec![partition]))));
+    let [FetchEvent::Chunk { chunk, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(chunk.aborted, []);
 }

@@ -26,7 +26,7 @@ use kafka_protocol::{
 };
 
 use super::{super::Context, timers::Timers};
-use crate::kafka::message::Event;
+use crate::kafka::{message::Event, shape};
 
 pub(super) use member::Member;
 
@@ -332,12 +332,15 @@ impl ClassicGroup {
 
 fn decode_subscription(mut blob: Bytes) -> Option<ConsumerProtocolSubscription> {
     // Only the topics are of interest, which every version has in the same place.
-    (blob.try_get_i16().ok()? >= 0).then(|| ConsumerProtocolSubscription::decode(&mut blob, 0).ok()).flatten()
+    (blob.try_get_i16().ok()? >= 0 && shape::check_subscription(&blob))
+        .then(|| ConsumerProtocolSubscription::decode(&mut blob, 0).ok())
+        .flatten()
 }
 
 /// Reads the partitions of an assignment, as far as it is one of the consumer protocol.
 pub(super) fn decode_assignment(mut blob: Bytes) -> Vec<(String, i32)> {
     if blob.try_get_i16().is_ok_and(|version| version >= 0)
+        && shape::check_assignment(&blob)
         && let Ok(assignment) = ConsumerProtocolAssignment::decode(&mut blob, 0)
     {
         let topics = assignment.assigned_partitions.iter();
