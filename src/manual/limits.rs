@@ -6,7 +6,7 @@
 //!
 //! | what | limit | set by | beyond it |
 //! |---|---|---|---|
-//! | one answer (a frame) | 256 MiB | fixed | the connection ends and rests; told as [`Protocol`], or [`Incompatible`] where nothing has made sense yet |
+//! | one answer (a frame), of each connection | 256 MiB | fixed | the connection ends and rests; told as [`Protocol`], or [`Incompatible`] where nothing has made sense yet |
 //! | memory for an answer, before its bytes come | 1 MiB, then as much again as has come | fixed | it is taken as the bytes come |
 //! | time for an answer, however slowly it comes | 30 s | [`request_timeout`] | the connection ends, the request is made again |
 //! | requests that wait for one connection | 256 | fixed | the next is not sent, and tried again later |

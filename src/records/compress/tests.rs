@@ -276,6 +276,15 @@ fn trap_4_a_zstd_frame_lying_about_its_content_size_reserves_little() {
 }
 
 #[test]
+fn trap_4_a_zstd_window_of_2_gib_takes_no_memory() {
+    // Magic; no content size; a window of 2 GiB; one raw block of 5 bytes, the last.
+    let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 5 << 3 | 1, 0, 0][..], b"hello"].concat();
+    let mut read = None;
+    let held = allocation_counter::measure(|| read = Some(decompress(Codec::Zstd, &frame, 64 << 20))).bytes_max;
+    assert!(held < 2 << 20, "{held} bytes for {read:?}");
+}
+
+#[test]
 fn trap_4_an_lz4_block_cannot_take_more_than_its_bytes_can_make() {
     // A frame that allows blocks of 4 MiB, with one block of three bytes.
     let mut frame = vec![0x04, 0x22, 0x4d, 0x18, 0b0110_0000, 0x70];
