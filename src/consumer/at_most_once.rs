@@ -62,26 +62,25 @@ impl AtMostOnce {
 
     #[inline(always)]
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ConsumeError>>> {
-        match self.released_record() {
-            Some(record) => Poll::Ready(Some(Ok(record))),
-            None => self.poll_more(cx),
+        loop {
+            if let Some(cursor) = &mut self.cursor
+                && !cursor.run().assigned().is_fenced()
+                && let Some(record) = cursor.next_record_below(self.released)
+            {
+                return Poll::Ready(Some(Ok(record)));
+            }
+            match ready!(self.poll_more(cx)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
     }
 
-    /// The next record, if it may be handed out already.
-    #[inline(always)]
-    fn released_record(&mut self) -> Option<Record> {
-        let cursor = self.cursor.as_mut().filter(|cursor| !cursor.run().assigned().is_fenced())?;
-        cursor.next_record_below(self.released)
-    }
-
-    /// Off the hot path: a commit to wait for, a new run, an error.
+    /// Off the hot path: a commit to wait for, a new run, an error. `()`: look again.
     #[inline(never)]
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ConsumeError>>> {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), ConsumeError>>> {
         loop {
-            if let Some(record) = self.released_record() {
-                return Poll::Ready(Some(Ok(record)));
-            }
             if let Some(cursor) = &mut self.cursor {
                 if cursor.run().assigned().is_fenced() {
                     self.cursor = None;
@@ -100,7 +99,10 @@ impl AtMostOnce {
                 let run = cursor.run();
                 let end = self.feed.end_of_chunk(run);
                 match ready!(self.feed.inbox().poll_released(cx, run.assigned().handle(), next, end)) {
-                    Some(released) => self.released = released,
+                    Some(released) => {
+                        self.released = released;
+                        return Poll::Ready(Some(Ok(())));
+                    }
                     None => self.cursor = None,
                 }
                 continue;
@@ -109,6 +111,7 @@ impl AtMostOnce {
                 Some(Ok(Next::Run(run))) => {
                     self.released = Offset(i64::MIN);
                     self.cursor = Some(RunCursor::new(run));
+                    return Poll::Ready(Some(Ok(())));
                 }
                 Some(Ok(Next::Redelivery(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

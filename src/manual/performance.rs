@@ -12,8 +12,7 @@
 //! | CRC-32C of its batch | 6 | switched off with `verify_crc(false)`; then what TCP's checksum did not see goes unseen |
 //! | decoding, sixteen records at a time | 7 | |
 //! | handing over, with a reference count up and down | 9 | `Delivery`, `Record`; a batch pays it once |
-//! | the ack: one bit, set in one step of the processor | 3 | `Delivery::ack`; a batch pays it once |
-//! | decoding again, when a batch is iterated over | 9 | batches |
+//! | the ack: one byte is written | 1 | `Delivery::ack`; a batch pays it once |
 //!
 //! Beside it the system copies the bytes out of the socket, which no client can read without.
 //!
@@ -27,6 +26,11 @@
 //!   from records, and what must stand in memory as a whole (what a dropped delivery owes) is 16 bytes. Together that was worth twice what
 //!   all atomic operations cost.
 //! * **An ordinary record needs one comparison with the end of its bytes.** Where its fields say it ends, its length must say so too.
+//! * **The next record is made where it is awaited.** Behind a call it comes back through memory, written in other pieces than it is read
+//!   in, and waits there for as long as decoding takes.
+//! * **An ack is a byte of its own.** A bit would need an atomic read-modify-write.
+//! * **A batch is decoded by whoever goes through it.** That it can be read to its end is looked at when it is let go of, and only if
+//!   nobody found out.
 //! * **The core is told of many chunks at once.** It looks at every partition's timers when it is told something; a Fetch for a thousand
 //!   partitions brings a thousand chunks.
 //! * **What is counted over all partitions is not counted for each chunk.**
@@ -36,7 +40,8 @@
 //! # What to choose
 //!
 //! * **`batches()`** where each record is little work: into a file, a database, another log. One ack and one reference count
-//!   for each batch; each record is decoded twice instead, and a batch that fails comes again as a whole.
+//!   for each batch; a batch that fails comes again as a whole. Go through it once and to its end: asked for its length before, or acked
+//!   unread, it is decoded for that.
 //! * **`at_least_once()`** where records fail one by one, or are worked on by several tasks.
 //! * **`at_most_once()`** costs about as much as the latter, and waits for a commit now and then: the faster the records are taken, the
 //!   more rarely.

@@ -105,7 +105,10 @@ impl Talk<'_> {
         let mut read = pin!(self.read_frames(reader, &words));
         let why = tokio::select! {
             Err(why) = &mut read => return why,
-            Err(why) = write_frames(writer, outgoing, &words) => why,
+            written = write_frames(writer, outgoing, &words) => match written {
+                Ok(()) => return Disconnect::Closed("closed here".to_owned()),
+                Err(why) => why,
+            },
         };
         match timeout(LAST_WORDS, read).await {
             Ok(Err(last)) => last,
@@ -149,17 +152,18 @@ async fn connect(addr: &BrokerAddr, config: &NetConfig) -> Result<TcpStream, Str
     Err(if errors.is_empty() { "its name has no address".to_owned() } else { errors.join("; ") })
 }
 
+/// Writes what comes, until nothing more will: then the connection is to be closed here.
 async fn write_frames(
     mut writer: impl AsyncWrite + Unpin,
     mut outgoing: mpsc::UnboundedReceiver<Bytes>,
     words: &impl Fn(io::Error) -> Disconnect,
-) -> Result<Infallible, Disconnect> {
+) -> Result<(), Disconnect> {
     while let Some(frame) = outgoing.recv().await {
         writer.write_all(&frame).await.map_err(words)?;
         // TLS keeps what the socket does not take at once.
         writer.flush().await.map_err(words)?;
     }
-    Err(Disconnect::Closed("closed here".to_owned()))
+    Ok(())
 }
 
 /// Reads the next frame, without its length, and no byte beyond it.
