@@ -24,7 +24,7 @@ use crate::{
 /// Where a broker limits how long a connection may last (`connections.max.reauth.ms`), each one authenticates anew at about 90 % of that
 /// time (KIP-368): requests in flight are answered first, and those that come meanwhile wait.
 ///
-/// Passwords and tokens are overwritten in memory after use, and appear in no log, no error and no `Debug`.
+/// Passwords and tokens appear in no log, no error and no `Debug`, and ottla overwrites its copies of them when it drops them.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), ottla::BuildError> {

@@ -94,6 +94,10 @@ fn untrusted(why: &CertificateError) -> String {
         CertificateError::UnknownIssuer => {
             "none of the trusted CAs has signed it; name the CA that did, with `Tls::ca_file`, if it can be trusted".to_owned()
         }
+        CertificateError::BadSignature => {
+            "its signature is not that of the trusted CA, though the CA's name is; name the CA that signed it, if it can be trusted"
+                .to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             format!("it has expired ({why}); renew the broker's certificate, or set this machine's clock")
         }

@@ -224,7 +224,11 @@ async fn a_broker_that_is_not_trusted_and_one_that_does_not_trust_are_told_apart
     let Some(fortress) = Fortress::shared() else { return };
     let stranger = || Authority::new("stranger").issue("stranger", &[]);
     let cases = [
-        (fortress.by("TLS").tls(Tls::new().ca_pem(Authority::new("test-ca").pem())), "TLS", "not trusted"),
+        (
+            fortress.by("TLS").tls(Tls::new().ca_pem(Authority::new("test-ca").pem())),
+            "TLS",
+            "its signature is not that of the trusted CA",
+        ),
         (fortress.by("TLS").tls(Tls::new().bundled_roots()), "TLS", "none of the trusted CAs has signed it"),
         (fortress.by("EXPIRED").tls(fortress.tls()), "EXPIRED", "it has expired"),
         (fortress.by("ELSEWHERE").tls(fortress.tls()), "ELSEWHERE", "it is for another host"),

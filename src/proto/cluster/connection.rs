@@ -469,8 +469,7 @@ impl Connection {
                 return Err(Fault::Refused(format!("the listener does not take this mechanism, but {takes}")));
             }
             ErrorCode::ILLEGAL_SASL_STATE => {
-                let advice = "the listener is one without SASL; use another port, or leave the credentials out";
-                return Err(Fault::Refused(format!("{}: {advice}", answer.error)));
+                return Err(Fault::Refused(format!("the listener is one without SASL ({})", answer.error)));
             }
             error => return Err(Fault::Refused(format!("it answers SaslHandshake with {error}"))),
         }
@@ -499,7 +498,7 @@ impl Connection {
             why = format!("{message} ({why})");
         }
         if let State::Authenticating(Authenticating { step: Step::Exchanging { exchange, .. }, .. }) = &self.state
-            && let Some(complaint) = exchange.complaint()
+            && let Some(complaint) = exchange.complaint().filter(|complaint| !why.contains(complaint))
         {
             why = format!("{why}: {complaint}");
         }

@@ -276,7 +276,8 @@ impl Router {
     pub(super) fn handle_token(&mut self, now: Instant, token: Result<Token, String>, out: &mut Outbox) {
         let Some(sasl) = &mut self.settings.sasl else { return };
         if let Err(why) = sasl.tokens.handle(now, token, &mut self.rng) {
-            self.complain_of_refusal(now, format!("there is no token for OAUTHBEARER: {why}; trying again"), false);
+            let goes_on = if self.was_authenticated { "; still trying" } else { "" };
+            self.complain_of_refusal(now, format!("there is no token for OAUTHBEARER: {why}{goes_on}"), false);
             return;
         }
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
