@@ -188,6 +188,7 @@ impl Life {
                 }
                 Output::Transmit(conn, frame) => self.transmit(conn, &frame),
                 Output::Disconnect(conn) => drop(self.asked.remove(&conn)),
+                Output::FetchToken => unreachable!("this consumer has no tokens"),
                 Output::Event(event) => (self.on_event)(event),
                 Output::Wait(deadline) => {
                     self.deadline = deadline.map(|(at, _)| at);
