@@ -111,7 +111,8 @@ fn count(valgrind: String) -> Result<Table, String> {
 
 /// Builds what is counted, optimised and in one unit, and says where it is.
 fn build() -> Result<String, String> {
-    let mut build = cargo("build --profile counted --features __bench --bench instructions --message-format json-render-diagnostics");
+    let mut build =
+        cargo("build --profile counted --features __bench --bench instructions --message-format json-render-diagnostics");
     let messages = succeeded(build.stderr(Stdio::inherit()).output(), "cargo build")?;
     let program = messages.lines().filter(|line| line.contains(r#""name":"instructions""#)).find_map(|line| {
         let (_, rest) = line.split_once(r#""executable":""#)?;
