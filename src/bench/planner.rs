@@ -36,6 +36,7 @@ impl Planner {
             min_bytes: 1,
             bytes_max: 64 << 20,
             partition_bytes_max: 1 << 20,
+            reading_lines: 2,
             rack: None,
             request_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(100),

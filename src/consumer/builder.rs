@@ -89,6 +89,7 @@ pub struct ConsumerBuilder {
     buffer_bytes_max: usize,
     partition_fetch_bytes_max: usize,
     decompressed_batch_bytes_max: usize,
+    catch_up_connections: usize,
     fetch_max_wait: Duration,
     fetch_min_bytes: usize,
     verify_crc: bool,
@@ -104,6 +105,7 @@ pub struct ConsumerBuilder {
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 /// A request or an answer larger than this is refused, whatever else is set.
 const FRAME_BYTES_MAX: usize = 256 << 20;
+const CATCH_UP_CONNECTIONS_MAX: usize = 8;
 
 impl ConsumerBuilder {
     pub(crate) fn new(group_id: String, bootstrap: Vec<String>) -> Self {
@@ -132,6 +134,7 @@ impl ConsumerBuilder {
             buffer_bytes_max: 64 << 20,
             partition_fetch_bytes_max: 1 << 20,
             decompressed_batch_bytes_max: 64 << 20,
+            catch_up_connections: 2,
             fetch_max_wait: Duration::from_millis(500),
             fetch_min_bytes: 1,
             verify_crc: true,
@@ -276,6 +279,14 @@ impl ConsumerBuilder {
     /// same. Java: `max.partition.fetch.bytes`.
     pub fn partition_fetch_bytes_max(mut self, bytes: usize) -> Self {
         self.partition_fetch_bytes_max = bytes;
+        self
+    }
+
+    /// How many connections to each broker may read what lies there unread, beside the one on which the broker waits for new records; at
+    /// most 8. They are opened when a broker's partitions have more to read than one request brings, and closed like any other that idles.
+    /// With 0 all goes over one connection, each request after the answer to the one before. Default: 2.
+    pub fn catch_up_connections(mut self, connections: usize) -> Self {
+        self.catch_up_connections = connections;
         self
     }
 
@@ -492,6 +503,10 @@ impl ConsumerBuilder {
                 return invalid(setting, format!("{bytes} must be at least 1 and at most {}", i32::MAX));
             }
         }
+        if self.catch_up_connections > CATCH_UP_CONNECTIONS_MAX {
+            let why = format!("{} must be at most {CATCH_UP_CONNECTIONS_MAX}", self.catch_up_connections);
+            return invalid("catch_up_connections", why);
+        }
         self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect()
     }
 
@@ -569,6 +584,7 @@ impl ConsumerBuilder {
                 min_bytes: int(self.fetch_min_bytes),
                 bytes_max: self.buffer_bytes_max,
                 partition_bytes_max: int(self.partition_fetch_bytes_max),
+                reading_lines: self.catch_up_connections,
                 rack,
                 request_timeout,
                 retry_backoff,

@@ -33,12 +33,14 @@
 //! takes at most about 64 times its length to decode, and none takes more than its length and 250 MB.
 //!
 //! **Not bounded here:** how many brokers there are. A consumer has at most two connections to each broker that leads a partition of its
-//! own, and one to its coordinator; a cluster that names a thousand leaders is connected to a thousand times.
+//! own, and [`catch_up_connections`] more while there is much to read there; and one to its coordinator. A cluster that names a thousand
+//! leaders is connected to a thousand times.
 //!
 //! [`Protocol`]: crate::ConsumeErrorKind::Protocol
 //! [`Incompatible`]: crate::ConsumeErrorKind::Incompatible
 //! [`Corrupt`]: crate::ConsumeErrorKind::Corrupt
 //! [`request_timeout`]: crate::ConsumerBuilder::request_timeout
+//! [`catch_up_connections`]: crate::ConsumerBuilder::catch_up_connections
 //! [`subscribe`]: crate::ConsumerBuilder::subscribe
 //! [`buffer_bytes_max`]: crate::ConsumerBuilder::buffer_bytes_max
 //! [`decompressed_batch_bytes_max`]: crate::ConsumerBuilder::decompressed_batch_bytes_max

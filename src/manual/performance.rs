@@ -34,6 +34,12 @@
 //! * **The core is told of many chunks at once.** It looks at every partition's timers when it is told something; a Fetch for a thousand
 //!   partitions brings a thousand chunks.
 //! * **What is counted over all partitions is not counted for each chunk.**
+//! * **What lies unread is read over several connections.** A broker answers one request of a connection at a time. While it looks for the
+//!   next records of some partitions, those of others come in; with a single connection either side would wait for the other half the time.
+//!   One more connection waits for new records, and is the only one as long as there is nothing else to do.
+//! * **A Fetch names what it can bring, and what has nothing to read.** Of a thousand partitions that are behind, each asked for a little, a
+//!   broker sends the thousand beginnings of batches, and the cut-off ends of them a second time. So few are asked for at once, in turn, each
+//!   for much.
 //! * **At most once, one commit releases what several partitions have.**
 //! * **Buffers are used again.** The system zeroes fresh pages, which costs more than copying a record into used ones.
 //!

@@ -117,8 +117,8 @@ pub(crate) enum Target {
     Coordinator,
     /// A broker, for short requests.
     Broker(BrokerId),
-    /// A broker, on the connection where Fetch may wait.
-    Fetch(BrokerId),
+    /// A broker, on one of the connections for Fetch: number 0 is where that may wait.
+    Fetch(BrokerId, usize),
 }
 
 /// A request that a machine wants sent.

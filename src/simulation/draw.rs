@@ -120,6 +120,8 @@ pub(super) struct Draw {
     drain_timeout: Duration,
     fetch_max_wait: Duration,
     buffer_bytes_max: usize,
+    partition_fetch_bytes_max: usize,
+    catch_up_connections: usize,
     unacked_records_max: usize,
     at_once: usize,
     work_ms: u64,
@@ -164,6 +166,8 @@ impl Draw {
             at_once: [1, 3, 20, 1_000][below(4) as usize],
             work_ms: [0, 0, 5, 50, 300][below(5) as usize],
             drops_percent: [0, 0, 4, 12][below(4) as usize],
+            partition_fetch_bytes_max: [300, 5_000, 1 << 20][below(3) as usize],
+            catch_up_connections: [0, 1, 2, 2][below(4) as usize],
         }
     }
 
@@ -183,6 +187,8 @@ impl Draw {
             .commit_interval(self.commit_interval)
             .fetch_max_wait(self.fetch_max_wait)
             .buffer_bytes_max(self.buffer_bytes_max)
+            .partition_fetch_bytes_max(self.partition_fetch_bytes_max)
+            .catch_up_connections(self.catch_up_connections)
             .unacked_records_max(self.unacked_records_max)
             .request_timeout(secs(5))
             .metadata_max_age(secs(10))

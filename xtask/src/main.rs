@@ -45,8 +45,8 @@ cargo xtask chaos [--minutes 20] [--seed S] [--mode at-least-once|batches|at-mos
 cargo xtask bench [--quick] [--rounds 5] [--only CLIENT,…] [--with NAME=VALUE] [WORKLOAD…]
     Measures ottla in each mode beside a raw loop and other people's clients (franz-go, librdkafka, Confluent's, krafka, Java's) on a real
     broker of this machine, in turn, and prints medians and ratios; all figures are in target/bench. --quick reads a tenth. CLIENT is a
-    row of the tables, or ottla, or peers; --with sets partition_bytes, buffer_bytes or threads=many for ottla. A peer whose compiler is
-    missing is left out. Needs Java.
+    row of the tables, or ottla, or peers; --with sets partition_bytes, buffer_bytes, catch_up_connections or threads=many for ottla. A
+    peer whose compiler is missing is left out. Needs Java.
 
 cargo xtask kafka up [--nodes 3] [--version 4.3.1]
     Starts brokers to play with and prints their bootstrap servers.

@@ -26,8 +26,11 @@ const TOPIC_TIMEOUT: Duration = Duration::from_secs(600);
 /// A controller refuses to make ten thousand in one go.
 const PARTITIONS_AT_ONCE_MAX: i32 = 5000;
 const LOGS: &str = "target/bench/logs";
-/// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory.
-const WARM_UPS: usize = 2;
+/// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory: that is, before the raw loop has
+/// read so many times in a row no faster than ever before. The broker's compiler takes a core for some seconds.
+const NO_FASTER: usize = 4;
+/// And no longer than this.
+const WARM_UPS_MAX: usize = 25;
 
 /// A cluster that is fit to be measured on.
 pub(crate) struct Stage {
@@ -60,9 +63,7 @@ impl Stage {
             fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
             let filled = since.elapsed() - created;
             println!("\n{}: created in {:.1} s, filled in {:.1} s", workload.name, created.as_secs_f32(), filled.as_secs_f32());
-            for _ in 0..WARM_UPS {
-                self.run(Client::raw(), workload, &topic, "warm-up")?;
-            }
+            self.warm_up(workload, &topic)?;
         }
         let mut outcomes: Vec<_> = clients.iter().map(|client| ClientOutcome::of(client)).collect();
         let rounds = plan.rounds.min(workload.rounds_max);
@@ -83,6 +84,20 @@ impl Stage {
         // The space is wanted for the next one; should it not be given back now, it is at the end.
         let _ = self.admin.delete_topic(&topic);
         Ok(Outcome::new(*workload, rounds, outcomes))
+    }
+
+    fn warm_up(&self, workload: &Workload, topic: &str) -> Result<(), String> {
+        let (mut fastest, mut no_faster) = (f64::INFINITY, 0);
+        for _ in 0..WARM_UPS_MAX {
+            let sample = self.run(Client::raw(), workload, topic, "warm-up")?;
+            let seconds = sample.get("read_s").unwrap_or_default();
+            no_faster = if seconds < fastest { 0 } else { no_faster + 1 };
+            fastest = fastest.min(seconds);
+            if no_faster == NO_FASTER {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn create(&self, topic: &str, workload: &Workload) -> Result<(), String> {

@@ -39,7 +39,8 @@ pub(super) const CALLS_MAX: usize = 256;
 pub(super) enum Purpose {
     Control,
     Coordinator,
-    Fetch,
+    /// One of several.
+    Fetch(usize),
 }
 
 /// How requests become bytes and bytes answers. The tests of this folder have one of their own, so that they can be broker.

@@ -166,7 +166,7 @@ impl Router {
                 None => not_sent(&call, "the group's coordinator is not known", out),
             },
             Target::Broker(id) => self.ask_broker(now, id, Purpose::Control, call, out),
-            Target::Fetch(id) => self.ask_broker(now, id, Purpose::Fetch, call, out),
+            Target::Fetch(id, line) => self.ask_broker(now, id, Purpose::Fetch(line), call, out),
         }
     }
 
@@ -178,9 +178,7 @@ impl Router {
         let is_ours = |addr: &BrokerAddr| {
             known.values().any(|known| known == addr)
                 || bootstrap.contains(addr)
-                || [Purpose::Control, Purpose::Coordinator, Purpose::Fetch]
-                    .iter()
-                    .any(|p| by_key.contains_key(&(addr.clone(), *p)))
+                || by_key.keys().any(|(connected, _)| connected == addr)
         };
         self.health.retain(|addr, _| is_ours(addr));
         self.any_avoid.retain(|addr| is_ours(addr));

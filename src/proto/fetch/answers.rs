@@ -38,6 +38,8 @@ struct Frame<'a> {
     /// What is left of the reservation.
     room: usize,
     is_first: bool,
+    /// Some partition has records: what has none may have found no room.
+    has_records: bool,
 }
 
 impl Frame<'_> {
@@ -53,7 +55,7 @@ impl Frame<'_> {
 
 impl Fetcher {
     pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer, view: &ClusterView) {
-        let Some(Call { broker, reserved, asked_at, wait, mut partitions }) = self.calls.remove(&call) else {
+        let Some(Call { broker, line, reserved, asked_at, wait, mut partitions }) = self.calls.remove(&call) else {
             tracing::debug!(call, "an answer to a Fetch that nobody waits for");
             return;
         };
@@ -66,13 +68,13 @@ impl Fetcher {
             if let Some(cursor) =
                 self.cursors.get_mut(&asked.partition).filter(|c| c.asked == Some(call) || planted!(ForgetAssignmentEpoch))
             {
-                cursor.asked = None;
+                (cursor.asked, cursor.is_behind) = (None, false);
                 live.insert(asked.partition.clone());
             }
         }
         if let Some(node) = self.nodes.get_mut(&broker) {
-            node.in_flight = None;
-            if node.cursors.is_empty() {
+            node.handle_answered(line);
+            if node.cursors.is_empty() && node.is_silent() {
                 self.nodes.remove(&broker);
             }
         }
@@ -86,13 +88,17 @@ impl Fetcher {
                     brokers: &response.brokers,
                     room: reserved,
                     is_first: true,
+                    has_records: response.partitions.iter().any(|partition| !partition.records.is_empty()),
                 };
                 self.rng.next_u64();
+                let brought = response.partitions.iter().map(|partition| partition.records.len()).sum();
                 let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
                 let due = due.max(now + response.throttle.min(THROTTLE_MAX));
-                self.recover_node(broker, (due > now).then_some(due));
+                if let Some(node) = self.nodes.get_mut(&broker) {
+                    node.handle_brought(line, brought, reserved, (due > now).then_some(due));
+                }
             }
             Ok(Response::Fetch(response)) => self.handle_error(now, broker, response.error),
             Ok(_) => {
@@ -100,6 +106,9 @@ impl Fetcher {
                 self.back_off(now, broker);
             }
             Err(CallError::NotSent(why) | CallError::Lost(why)) => {
+                if let Some(node) = self.nodes.get_mut(&broker) {
+                    node.handle_lost(now, line);
+                }
                 self.back_off(now, broker);
                 self.refresh(format!("broker {} did not answer Fetch: {why}", broker.0));
             }
@@ -207,6 +216,7 @@ impl Fetcher {
             self.handle_diverging(frame, partition, diverging);
         } else if answered.records.is_empty() {
             cursor.recover();
+            cursor.is_behind = frame.has_records && cursor.position.offset < watermarks.end(self.config.isolation);
             if cursor.watermarks.replace(watermarks) != Some(watermarks) {
                 let Watermarks { high: high_watermark, last_stable: last_stable_offset, log_start } = watermarks;
                 let handle = cursor.handle.clone();
@@ -215,6 +225,7 @@ impl Fetcher {
         } else if frame.admits(answered.records.len()) {
             self.handle_records(frame, asked, answered.records, answered.aborted, watermarks);
         } else {
+            cursor.is_behind = true;
             tracing::debug!(%partition, broker = frame.broker.0, "more bytes than asked for: left to the next Fetch");
         }
     }
@@ -238,6 +249,7 @@ impl Fetcher {
                 self.turns += 1;
                 cursor.turn = self.turns;
                 cursor.position = Position { offset: next_offset, leader_epoch };
+                cursor.is_behind = next_offset < watermarks.end(self.config.isolation);
                 cursor.recover();
                 cursor.watermarks = Some(watermarks);
                 let handle = cursor.handle.clone();
@@ -361,12 +373,6 @@ impl Fetcher {
                 }
             }
         }
-    }
-
-    fn recover_node(&mut self, broker: BrokerId, retry_at: Option<Instant>) {
-        let Some(node) = self.nodes.get_mut(&broker) else { return };
-        node.backoff.reset();
-        (node.retry_at, node.said) = (retry_at, None);
     }
 
     fn back_off(&mut self, now: Instant, broker: BrokerId) {

@@ -6,6 +6,7 @@ use super::FetchConfig;
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicId},
     proto::{PartitionHandle, ProblemKind, backoff::Backoff},
+    wire::Isolation,
 };
 
 /// The longest wait before what fails for a lasting reason (a missing permission or topic) is tried again.
@@ -29,6 +30,8 @@ pub(super) struct Cursor {
     pub(super) lasting: Backoff,
     /// How much to ask for, where the usual was not enough for one batch.
     pub(super) grown: Option<usize>,
+    /// There was more to read than the last answer brought.
+    pub(super) is_behind: bool,
     /// When it last had data, in turns: who waited longest is asked for first.
     pub(super) turn: u64,
     /// What the user was last told, so that it is said once.
@@ -58,6 +61,16 @@ pub(super) struct Watermarks {
     pub(super) log_start: Option<Offset>,
 }
 
+impl Watermarks {
+    /// Where reading ends for now.
+    pub(super) fn end(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high,
+            Isolation::ReadCommitted => self.last_stable,
+        }
+    }
+}
+
 impl Cursor {
     pub(super) fn new(handle: PartitionHandle, position: Position, config: &FetchConfig) -> Self {
         Self {
@@ -73,6 +86,7 @@ impl Cursor {
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             lasting: Backoff::new(config.retry_backoff, LASTING_RETRY_MAX),
             grown: None,
+            is_behind: false,
             turn: 0,
             said: None,
             suspect: false,

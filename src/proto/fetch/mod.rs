@@ -1,4 +1,4 @@
-//! Fetches records: keeps a cursor for each partition, one Fetch outstanding to each broker, and the bytes within one budget.
+//! Fetches records: keeps a cursor for each partition, one Fetch outstanding on each line to a broker, and the bytes within one budget.
 //!
 //! ```text
 //!              add                     view: another leader epoch ─► Validate
@@ -12,32 +12,33 @@
 //! call; whatever moves, suspends or replaces a cursor ends its waiting.
 
 mod answers;
+mod budget;
 mod cursor;
 mod errors;
+mod node;
 mod planner;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use budget::Budget;
 use cursor::{Cursor, LASTING_RETRY_MAX, State, Watermarks};
-use planner::{Budget, Plan};
+use node::Node;
+use planner::Plan;
 
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicId, TopicPartition},
     proto::{
         Ask, ClusterView, Deadline, PartitionHandle, Problem, ProblemKind,
-        backoff::{Backoff, Pace, Rng},
+        backoff::{Pace, Rng},
         earliest,
     },
     records::Chunk,
     wire::{Broker, Isolation},
 };
-
-/// How long a broker may wait for records when another partition there may be asked for any moment.
-const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug)]
 pub(crate) struct FetchConfig {
@@ -49,6 +50,8 @@ pub(crate) struct FetchConfig {
     pub(crate) bytes_max: usize,
     /// How much of one partition is asked for at a time.
     pub(crate) partition_bytes_max: i32,
+    /// How many connections to a broker read what lies unread there, beside the one that waits; with none that one does both.
+    pub(crate) reading_lines: usize,
     pub(crate) rack: Option<Arc<str>>,
     pub(crate) request_timeout: Duration,
     pub(crate) retry_backoff: Duration,
@@ -128,23 +131,15 @@ pub(crate) struct Fetcher {
     turns: u64,
     /// Something happened since there was last nothing to ask.
     changed: bool,
+    /// With more room in the budget there would be something to ask.
+    lacks_room: bool,
     events: VecDeque<FetchEvent>,
-}
-
-/// A broker that leads partitions of ours.
-struct Node {
-    cursors: BTreeSet<TopicPartition>,
-    in_flight: Option<u64>,
-    last_asked: u64,
-    retry_at: Option<Instant>,
-    backoff: Backoff,
-    /// What the user was last told, so that it is said once.
-    said: Option<ProblemKind>,
 }
 
 /// A Fetch on its way.
 struct Call {
     broker: BrokerId,
+    line: usize,
     reserved: usize,
     asked_at: Instant,
     wait: Duration,
@@ -171,6 +166,7 @@ impl Fetcher {
             revision: None,
             turns: 0,
             changed: false,
+            lacks_room: false,
             events: VecDeque::new(),
         }
     }
@@ -222,7 +218,7 @@ impl Fetcher {
     /// Gives a chunk's bytes back to the budget: it was taken, or dropped. Exactly once for each chunk, also under an old handle.
     pub(crate) fn handle_taken(&mut self, _now: Instant, handle: &PartitionHandle, bytes: usize) {
         self.budget.take(handle, bytes);
-        self.changed = true;
+        self.changed |= self.lacks_room;
     }
 
     /// Follows the leaders. Who owns the partition looks whether its topic is still the same one.
@@ -259,9 +255,7 @@ impl Fetcher {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        for node in self.nodes.values_mut() {
-            node.retry_at = node.retry_at.filter(|&at| at > now);
-        }
+        self.nodes.values_mut().for_each(|node| node.handle_timeout(now));
         let mut leaderless = Vec::new();
         for (partition, cursor) in &mut self.cursors {
             if cursor.retry_at.is_some_and(|at| at <= now) {
@@ -277,22 +271,26 @@ impl Fetcher {
         self.changed = true;
     }
 
-    /// Asks the broker that was asked longest ago, of those that have no Fetch yet and lead something that is wanted.
+    /// Asks the broker that was asked longest ago, of those that have a free line and lead something that is wanted.
     #[must_use]
     pub(crate) fn poll_ask(&mut self, now: Instant, view: &ClusterView) -> Option<Ask> {
         self.handle_view(now, view);
         if !self.changed {
             return None;
         }
-        let idle = |node: &Node| node.in_flight.is_none() && node.retry_at.is_none_or(|at| at <= now);
-        let mut idle: Vec<_> = self.nodes.iter().filter(|(_, n)| idle(n)).map(|(&id, n)| (n.last_asked, id)).collect();
+        self.lacks_room = false;
+        let idle = self.nodes.iter().filter(|(_, node)| node.may_be_asked(now));
+        let mut idle: Vec<_> = idle.map(|(&id, node)| (node.last_asked, id)).collect();
         idle.sort_unstable();
         for (_, broker) in idle {
             match self.plan(now, broker) {
                 Plan::Ask(ask) => return Some(ask),
                 Plan::Nothing => {}
                 // Room is short for all alike; when there is some again, this broker is the first.
-                Plan::NoRoom => break,
+                Plan::NoRoom => {
+                    self.lacks_room = true;
+                    break;
+                }
             }
         }
         self.changed = false;
@@ -306,7 +304,7 @@ impl Fetcher {
 
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
-        let nodes = self.nodes.values().filter(|n| n.in_flight.is_none()).filter_map(|n| n.retry_at).min();
+        let nodes = self.nodes.values().filter_map(Node::poll_timeout).min();
         let cursors = self.cursors.values().filter(|c| c.asked.is_none()).filter_map(|c| c.retry_at).min();
         earliest(nodes.map(|at| (at, "fetch retry at a broker")), cursors.map(|at| (at, "fetch retry of a partition")))
     }
@@ -356,7 +354,7 @@ impl Fetcher {
         let Some(leader) = self.cursors.get_mut(partition).and_then(|cursor| cursor.leader.take()) else { return };
         if let Some(node) = self.nodes.get_mut(&leader) {
             node.cursors.remove(partition);
-            if node.cursors.is_empty() && node.in_flight.is_none() {
+            if node.cursors.is_empty() && node.is_silent() {
                 self.nodes.remove(&leader);
             }
         }
@@ -383,19 +381,6 @@ impl Fetcher {
             cursor.said = None;
         }
         self.say(partition, kind, None, format!("{what}; the partition has stopped, seek to go on"));
-    }
-}
-
-impl Node {
-    fn new(config: &FetchConfig) -> Self {
-        Self {
-            cursors: BTreeSet::new(),
-            in_flight: None,
-            last_asked: 0,
-            retry_at: None,
-            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
-            said: None,
-        }
     }
 }
 

@@ -1,20 +1,21 @@
-//! Who is asked for what: one Fetch per broker, within one budget of bytes for all.
-//!
-//! A request reserves what it may bring; a chunk holds what it brought, until the user's side takes it. The budget is shared out so that
-//! no partition whose records nobody takes can starve another: with `n` partitions each may reserve and hold one n-th, half of it asked
-//! for at a time. Only what a broker cannot send smaller (one batch, at least) goes beyond.
+//! Who is asked for what, over which line: one Fetch on each, within one budget of bytes for all.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::{Duration, Instant};
 
-use super::{Asked, Call, Fetcher, cursor::Cursor};
+use super::{Asked, Call, Fetcher, cursor::Cursor, node::WAITING};
 use crate::{
     model::BrokerId,
-    proto::{Ask, Owner, PartitionHandle, Target, invariant},
+    proto::{Ask, Owner, Target},
     wire::{FetchPartition, FetchRequest, Request},
 };
 
-/// The least worth asking for. With more partitions than the budget has such pieces, they take turns.
-const ASK_MIN: usize = 16 * 1024;
+/// What one request asks for at most, unless a single batch needs more. What came in larger answers has left the processor's cache before
+/// anybody looks at it, and of what lies there unread, only as much is named in a request as it can bring.
+const ASK_MAX: usize = 4 * 1024 * 1024;
+/// How long a broker may wait for records when another partition there may be asked for any moment.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+/// What it may wait longer for each partition that has to be named again afterwards.
+const SHORT_WAIT_EACH: Duration = Duration::from_micros(100);
 
 pub(super) enum Plan {
     Ask(Ask),
@@ -23,87 +24,72 @@ pub(super) enum Plan {
     NoRoom,
 }
 
-/// The bytes that are on their way or not yet taken.
-#[derive(Default)]
-pub(super) struct Budget {
-    reserved: usize,
-    held: usize,
-    /// By handle, not by partition: what an older assignment still holds is not the new one's.
-    untaken: BTreeMap<PartitionHandle, usize>,
-}
-
-impl Budget {
-    pub(super) fn free(&self, bytes_max: usize) -> usize {
-        bytes_max.saturating_sub(self.reserved.saturating_add(self.held))
-    }
-
-    fn reserve(&mut self, bytes: usize) {
-        self.reserved += bytes;
-    }
-
-    pub(super) fn release(&mut self, bytes: usize) {
-        if invariant!(bytes <= self.reserved, "more bytes come back than were reserved") {
-            self.reserved -= bytes;
-        }
-    }
-
-    pub(super) fn hold(&mut self, handle: &PartitionHandle, bytes: usize) {
-        self.held += bytes;
-        *self.untaken.entry(handle.clone()).or_default() += bytes;
-    }
-
-    pub(super) fn take(&mut self, handle: &PartitionHandle, bytes: usize) {
-        let Some(untaken) = self.untaken.get_mut(handle) else { return };
-        let bytes = bytes.min(*untaken);
-        *untaken -= bytes;
-        self.held -= bytes;
-        if *untaken == 0 {
-            self.untaken.remove(handle);
-        }
-    }
-
-    fn untaken(&self, handle: &PartitionHandle) -> usize {
-        self.untaken.get(handle).copied().unwrap_or(0)
-    }
-}
-
-/// One partition's share of the budget.
-#[derive(Clone, Copy)]
-struct Share {
-    /// What is asked for at a time.
-    ask: usize,
-    /// With so much untaken it is full, and not asked for.
-    full: usize,
-}
-
 impl Fetcher {
     pub(super) fn plan(&mut self, now: Instant, broker: BrokerId) -> Plan {
-        let Some(node) = self.nodes.get(&broker) else { return Plan::Nothing };
-        let share = self.share();
+        let Some(node) = self.nodes.get_mut(&broker) else { return Plan::Nothing };
+        let share = self.budget.share(&self.config, self.cursors.len());
+        let short_wait = SHORT_WAIT.min(self.config.max_wait);
         let mut wait = self.config.max_wait;
-        let mut wanted: Vec<&Cursor> = Vec::new();
-        for cursor in node.cursors.iter().filter_map(|p| self.cursors.get(p)).filter(|c| c.is_wanted()) {
-            if self.budget.untaken(&cursor.handle) >= share.full {
+        // What has nothing to read, as far as is known; what has; and how many of the latter are asked for already.
+        let (mut quiet, mut behind, mut reading): (Vec<&Cursor>, Vec<&Cursor>, usize) = (Vec::new(), Vec::new(), 0);
+        for cursor in node.cursors.iter().filter_map(|partition| self.cursors.get(partition)) {
+            if !cursor.is_wanted() {
+                reading += usize::from(cursor.is_behind && cursor.asked.is_some());
+            } else if self.budget.untaken(&cursor.handle) >= share.full {
                 // The user may take it any moment: a caught-up partition's long wait must not hold it up.
-                wait = wait.min(self.short_wait());
+                wait = wait.min(short_wait);
+                self.lacks_room = true;
             } else if let Some(retry_at) = cursor.retry_at.filter(|&at| at > now) {
-                wait = wait.min((retry_at - now).max(self.short_wait()));
+                wait = wait.min((retry_at - now).max(short_wait));
+            } else if cursor.is_behind {
+                behind.push(cursor);
             } else {
-                wanted.push(cursor);
+                quiet.push(cursor);
             }
         }
-        if wanted.is_empty() {
-            return Plan::Nothing;
+        let is_caught_up = behind.is_empty() && reading == 0;
+        if is_caught_up {
+            node.handle_caught_up();
         }
+        let lines = node.reading_lines(now);
+        let behind_max = (behind.len() + reading).div_ceil(lines.len().max(1));
+        let (line, mut wanted) = if lines.is_empty() {
+            quiet.append(&mut behind);
+            (node.idle_line(now, WAITING..WAITING + 1), quiet)
+        } else if let Some(line) = node.idle_line(now, lines).filter(|_| !behind.is_empty()) {
+            // They have something; should that be wrong, it must not hold up the others.
+            wait = short_wait;
+            (Some(line), behind)
+        } else {
+            if !is_caught_up {
+                // What catches up has to wait for this answer before it is asked for again.
+                let for_each = SHORT_WAIT_EACH.saturating_mul(u32::try_from(quiet.len()).unwrap_or(u32::MAX));
+                wait = wait.min(short_wait.max(for_each));
+            }
+            (node.idle_line(now, WAITING..WAITING + 1), quiet)
+        };
+        let Some(line) = line else { return Plan::Nothing };
         wanted.sort_by_key(|cursor| cursor.turn);
-
-        let free = self.budget.free(self.config.bytes_max);
-        if free < share.ask {
+        let Some(first) = wanted.first() else { return Plan::Nothing };
+        if share.room < share.ask {
             return Plan::NoRoom;
         }
+
         let size = |cursor: &Cursor| cursor.grown.unwrap_or(share.ask);
-        let sum = wanted.iter().fold(0usize, |sum, cursor| sum.saturating_add(size(cursor)));
-        let max_bytes = i32::try_from(sum.min(free)).unwrap_or(i32::MAX);
+        // A batch that needs more than usual may have whatever is free.
+        let room = if first.grown.is_some() { self.budget.free(self.config.bytes_max) } else { share.room };
+        let bytes_max = room.min(ASK_MAX.max(size(first)));
+        // What is quiet hardly uses the room that it might: it is named in any case, and takes none away from what is behind.
+        let (mut named, mut bytes) = (0, 0);
+        wanted.retain(|cursor| {
+            let is_named = !cursor.is_behind || (named < behind_max && bytes < bytes_max);
+            if is_named && cursor.is_behind {
+                (named, bytes) = (named + 1, bytes + size(cursor));
+            }
+            is_named
+        });
+        let sum = wanted.iter().fold(0_usize, |sum, cursor| sum.saturating_add(size(cursor)));
+        let max_bytes = i32::try_from(sum.min(bytes_max)).unwrap_or(i32::MAX);
         let partition = |cursor: &&Cursor| FetchPartition {
             partition: cursor.handle.partition.clone(),
             topic_id: cursor.topic_id,
@@ -122,7 +108,8 @@ impl Fetcher {
         };
         let asked = |p: &FetchPartition| Asked { partition: p.partition.clone(), topic_id: p.topic_id, max_bytes: p.max_bytes };
         let reserved = usize::try_from(max_bytes).expect("the sum of sizes is not negative");
-        let call = Call { broker, reserved, asked_at: now, wait, partitions: request.partitions.iter().map(asked).collect() };
+        let call =
+            Call { broker, line, reserved, asked_at: now, wait, partitions: request.partitions.iter().map(asked).collect() };
         Plan::Ask(self.send(call, request))
     }
 
@@ -135,12 +122,12 @@ impl Fetcher {
             }
         }
         if let Some(node) = self.nodes.get_mut(&call.broker) {
-            (node.in_flight, node.last_asked) = (Some(number), number);
+            node.handle_asked(call.line, number);
         }
         self.budget.reserve(call.reserved);
         let ask = Ask {
             owner: Owner::Fetch(number),
-            to: Target::Fetch(call.broker),
+            to: Target::Fetch(call.broker, call.line),
             request: Request::Fetch(request),
             timeout: self.config.request_timeout.saturating_add(call.wait),
         };
@@ -148,23 +135,8 @@ impl Fetcher {
         ask
     }
 
-    fn share(&self) -> Share {
-        let (bytes_max, partition_max) = (self.config.bytes_max.max(1), self.partition_bytes_max());
-        let half = bytes_max / self.cursors.len().max(1) / 2;
-        let ask = half.max(ASK_MIN).min(partition_max).min(bytes_max);
-        Share { ask, full: half.clamp(1, partition_max.saturating_mul(2)) }
-    }
-
-    fn partition_bytes_max(&self) -> usize {
-        usize::try_from(self.config.partition_bytes_max).unwrap_or(0).max(1)
-    }
-
     /// What a batch may at most need.
     pub(super) fn grown_max(&self) -> usize {
         self.config.bytes_max.clamp(1, i32::MAX as usize)
-    }
-
-    fn short_wait(&self) -> std::time::Duration {
-        super::SHORT_WAIT.min(self.config.max_wait)
     }
 }

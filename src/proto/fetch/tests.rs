@@ -1,5 +1,6 @@
 mod budget;
 mod cluster;
+mod lines;
 mod table;
 
 use bytes::{Bytes, BytesMut};
@@ -81,14 +82,20 @@ struct Harness {
 }
 
 impl Harness {
-    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn with(bytes_max: usize) -> Self {
+        Self::with_lines(bytes_max, 0)
+    }
+
+    /// With so many reading lines to each broker.
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn with_lines(bytes_max: usize, reading_lines: usize) -> Self {
         let config = FetchConfig {
             isolation: Isolation::ReadUncommitted,
             max_wait: Duration::from_millis(500),
             min_bytes: 1,
             bytes_max,
             partition_bytes_max: MIB as i32,
+            reading_lines,
             rack: None,
             request_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(100),
@@ -135,13 +142,18 @@ impl Harness {
     }
 
     fn ask(&mut self) -> Option<(u64, i32, FetchRequest)> {
+        self.ask_line().map(|(call, broker, _, request)| (call, broker, request))
+    }
+
+    fn ask_line(&mut self) -> Option<(u64, i32, usize, FetchRequest)> {
         let ask = self.fetcher.poll_ask(self.now, &self.view)?;
-        let (Owner::Fetch(call), Target::Fetch(BrokerId(broker)), Request::Fetch(request)) = (ask.owner, ask.to, ask.request)
+        let (Owner::Fetch(call), Target::Fetch(BrokerId(broker), line), Request::Fetch(request)) =
+            (ask.owner, ask.to, ask.request)
         else {
             panic!("no Fetch")
         };
         assert!(ask.timeout > Duration::from_millis(request.max_wait_ms as u64), "a long poll must not time out");
-        Some((call, broker, request))
+        Some((call, broker, line, request))
     }
 
     /// What is asked for now: the offset in partition 0.

@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Target::Any),
         Just(Target::Coordinator),
         (1..5).prop_map(|id| Target::Broker(BrokerId(id))),
-        (1..5).prop_map(|id| Target::Fetch(BrokerId(id))),
+        (1..5, 0..3usize).prop_map(|(id, line)| Target::Fetch(BrokerId(id), line)),
     ];
     let mode = prop_oneof![
         3 => Just(Mode::Up),

@@ -77,7 +77,7 @@ fn each_purpose_has_its_connection_and_requests_on_one_are_pipelined() {
     let before = world.connects.len();
     world.sim("b2").holds.insert(Api::Fetch);
     for call in 0..3 {
-        world.ask(Owner::Fetch(call), Target::Fetch(BrokerId(2)), heartbeat(), secs(5));
+        world.ask(Owner::Fetch(call), Target::Fetch(BrokerId(2), 0), heartbeat(), secs(5));
         world.ask(Owner::Positions(call), Target::Broker(BrokerId(2)), heartbeat(), secs(5));
     }
     world.run(ms(10));
@@ -154,7 +154,7 @@ fn a_disconnect_tells_what_was_written_from_what_was_not() {
     world.run(ms(10));
     // Another connection, whose handshake is never answered.
     world.sim("b2").holds.insert(Api::ApiVersions);
-    world.ask(Owner::Fetch(1), Target::Fetch(BrokerId(2)), heartbeat(), secs(5));
+    world.ask(Owner::Fetch(1), Target::Fetch(BrokerId(2), 0), heartbeat(), secs(5));
     world.run(ms(10));
     world.fail("b2", Mode::Refuses);
     world.run(ms(10));
@@ -384,7 +384,7 @@ fn attempts_that_fail_side_by_side_count_once_and_an_answer_ends_the_back_off() 
         world.run(ms(1));
         let before = world.connects.len();
         world.ask(Owner::Group(call), Target::Broker(BrokerId(3)), heartbeat(), secs(5));
-        world.ask(Owner::Fetch(call), Target::Fetch(BrokerId(3)), heartbeat(), secs(5));
+        world.ask(Owner::Fetch(call), Target::Fetch(BrokerId(3), 0), heartbeat(), secs(5));
         world.run(ms(2));
         assert_eq!(world.connects.len(), before + 2);
         assert_not_sent(world, Owner::Fetch(call), "connection refused");

@@ -175,12 +175,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     /// Invariant F: whatever happens, only what is free is asked for, and all of it comes back. And each chunk continues the last.
     #[test]
-    fn the_budget_is_never_exceeded(steps in steps()) {
+    fn the_budget_is_never_exceeded(reading_lines in 0..3usize, steps in steps()) {
         const MAX: usize = 200 * 1024;
-        let mut h = Harness::with(MAX);
+        let mut h = Harness::with_lines(MAX, reading_lines);
         let mut current: BTreeMap<i32, PartitionHandle> = BTreeMap::new();
         let mut next: BTreeMap<PartitionHandle, i64> = BTreeMap::new();
-        let mut in_flight: Vec<(u64, i32, FetchRequest)> = Vec::new();
+        let mut in_flight: Vec<(u64, (i32, usize), FetchRequest)> = Vec::new();
         let mut untaken: Vec<(PartitionHandle, usize)> = Vec::new();
         let mut assignment = 0;
         for step in steps.into_iter().chain(std::iter::repeat_n(Step::Sleep, 3)) {
@@ -257,10 +257,10 @@ proptest! {
                 let held: usize = untaken.iter().map(|(_, bytes)| bytes).sum();
                 let reserved: usize = in_flight.iter().map(|(_, _, request)| request.max_bytes as usize).sum();
                 prop_assert_eq!(h.fetcher.budget.free(MAX), MAX.saturating_sub(held + reserved));
-                let Some((call, broker, request)) = h.ask() else { break };
+                let Some((call, broker, line, request)) = h.ask_line() else { break };
                 prop_assert!(held + reserved + request.max_bytes as usize <= MAX, "more is asked for than is free");
-                prop_assert!(in_flight.iter().all(|(_, other, _)| *other != broker), "two Fetches to one broker");
-                in_flight.push((call, broker, request));
+                prop_assert!(in_flight.iter().all(|(_, other, _)| *other != (broker, line)), "two Fetches on one line");
+                in_flight.push((call, (broker, line), request));
             }
         }
         // All is taken and answered: nothing is left of the budget's use, and everything that can be read is asked for.

@@ -1,0 +1,129 @@
+//! A broker that leads partitions of ours, and the lines over which it is asked.
+//!
+//! A broker serves one request at a time per connection, and keeps one that waits for records for as long as it may wait. So the first
+//! line waits, for all that has nothing to read; while more than it can bring lies unread, further lines read that.
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use super::FetchConfig;
+use crate::{
+    model::TopicPartition,
+    proto::{ProblemKind, backoff::Backoff},
+};
+
+/// The line on which a broker waits for records.
+pub(super) const WAITING: usize = 0;
+/// For how long one line must do after another has failed: the broker may allow no more connections, or a wall before it.
+const ALONE: Duration = Duration::from_secs(300);
+/// An answer that brings less than this part of what it might have brought shows that there is little to read.
+const FULL_PART: usize = 4;
+
+pub(super) struct Node {
+    pub(super) cursors: BTreeSet<TopicPartition>,
+    lines: Vec<Line>,
+    pub(super) last_asked: u64,
+    /// The broker as a whole is left alone until then.
+    pub(super) retry_at: Option<Instant>,
+    pub(super) backoff: Backoff,
+    /// What the user was last told, so that it is said once.
+    pub(super) said: Option<ProblemKind>,
+    /// Its answers come full.
+    is_busy: bool,
+    alone_until: Option<Instant>,
+}
+
+/// At most one Fetch is on its way on each.
+#[derive(Clone, Default)]
+struct Line {
+    in_flight: Option<u64>,
+    /// The broker said, or showed, that an earlier request would be in vain.
+    rests_until: Option<Instant>,
+}
+
+impl Node {
+    pub(super) fn new(config: &FetchConfig) -> Self {
+        Self {
+            cursors: BTreeSet::new(),
+            lines: vec![Line::default(); 1 + config.reading_lines],
+            last_asked: 0,
+            retry_at: None,
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            said: None,
+            is_busy: false,
+            alone_until: None,
+        }
+    }
+
+    /// Says whether nothing is on its way.
+    pub(super) fn is_silent(&self) -> bool {
+        self.lines.iter().all(|line| line.in_flight.is_none())
+    }
+
+    /// Says whether it could be asked something.
+    pub(super) fn may_be_asked(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|at| at <= now) && self.idle_line(now, 0..self.lines.len()).is_some()
+    }
+
+    /// Returns the first of these lines that is free.
+    pub(super) fn idle_line(&self, now: Instant, lines: Range<usize>) -> Option<usize> {
+        let is_idle = |&line: &usize| {
+            let Line { in_flight, rests_until } = &self.lines[line];
+            in_flight.is_none() && rests_until.is_none_or(|at| at <= now)
+        };
+        lines.into_iter().find(is_idle)
+    }
+
+    /// Returns the lines that read what lies unread; none, if the first one does that, too.
+    pub(super) fn reading_lines(&self, now: Instant) -> Range<usize> {
+        let pays = self.is_busy && self.cursors.len() > 1 && self.alone_until.is_none_or(|at| at <= now);
+        if pays { 1..self.lines.len() } else { 0..0 }
+    }
+
+    pub(super) fn handle_asked(&mut self, line: usize, call: u64) {
+        self.lines[line].in_flight = Some(call);
+        self.last_asked = call;
+    }
+
+    /// An answer came, or none will.
+    pub(super) fn handle_answered(&mut self, line: usize) {
+        self.lines[line].in_flight = None;
+    }
+
+    /// Takes note of how much a good answer brought of what it might have.
+    pub(super) fn handle_brought(&mut self, line: usize, bytes: usize, bytes_max: usize, rests_until: Option<Instant>) {
+        self.lines[line].rests_until = rests_until;
+        self.is_busy |= bytes.saturating_mul(FULL_PART) >= bytes_max;
+        self.backoff.reset();
+        (self.retry_at, self.said) = (None, None);
+    }
+
+    /// Nothing lies unread: the waiting line can do alone what comes next.
+    pub(super) fn handle_caught_up(&mut self) {
+        self.is_busy = false;
+    }
+
+    /// A line has failed.
+    pub(super) fn handle_lost(&mut self, now: Instant, line: usize) {
+        if line != WAITING {
+            self.alone_until = Some(now + ALONE);
+        }
+    }
+
+    /// Lets what waited until now go on.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.retry_at = self.retry_at.filter(|&at| at > now);
+        for line in &mut self.lines {
+            line.rests_until = line.rests_until.filter(|&at| at > now);
+        }
+    }
+
+    /// Returns when it may be asked again.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let idle = self.lines.iter().filter(|line| line.in_flight.is_none());
+        idle.map(|line| line.rests_until).filter_map(|rests| rests.max(self.retry_at)).min()
+    }
+}
