@@ -65,7 +65,8 @@ impl Node {
 
     /// Says whether it could be asked something.
     pub(super) fn may_be_asked(&self, now: Instant) -> bool {
-        self.retry_at.is_none_or(|at| at <= now) && self.idle_line(now, 0..self.lines.len()).is_some()
+        let lines = WAITING..self.reading_lines(now).end.max(WAITING + 1);
+        self.retry_at.is_none_or(|at| at <= now) && self.idle_line(now, lines).is_some()
     }
 
     /// Returns the first of these lines that is free.

@@ -3,6 +3,7 @@
 use super::{Bearer, Exchange, Next, Scram, ScramHash};
 use crate::secret::Secret;
 
+const PASSWORD: &str = "pencil";
 /// What seeds can answer to.
 const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
 
@@ -10,7 +11,7 @@ const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
 /// byte says which mechanism it is.
 pub(crate) fn feed(input: &[u8]) {
     let [mechanism, messages @ ..] = input else { return };
-    let scram = |hash| Exchange::Scram(Scram::begin(hash, "user", Secret::new("pencil"), NONCE).0);
+    let scram = |hash| Exchange::Scram(Scram::begin(hash, "user", Secret::new(PASSWORD), NONCE).0);
     let (mut exchange, has_proof) = match mechanism % 3 {
         0 => (scram(ScramHash::Sha256), true),
         1 => (scram(ScramHash::Sha512), true),
@@ -28,7 +29,8 @@ pub(crate) fn feed(input: &[u8]) {
                 return;
             }
             Err(why) => {
-                assert!(!why.contains("pencil"));
+                // A broker may happen to say the same.
+                assert!(!why.contains(PASSWORD) || message.windows(PASSWORD.len()).any(|part| part == PASSWORD.as_bytes()));
                 return;
             }
         }
