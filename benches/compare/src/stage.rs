@@ -27,9 +27,9 @@ const TOPIC_TIMEOUT: Duration = Duration::from_secs(600);
 const PARTITIONS_AT_ONCE_MAX: i32 = 5000;
 const LOGS: &str = "target/bench/logs";
 /// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory: that is, before the raw loop has
-/// read so many times in a row no faster than ever before. The broker's compiler takes a core for some seconds.
-const NO_FASTER: usize = 4;
-/// And no longer than this.
+/// read so many times in a row, for each broker, no faster than ever before. A broker's compiler takes a core for many seconds.
+const NO_FASTER: usize = 5;
+/// And no longer than this, for each broker.
 const WARM_UPS_MAX: usize = 25;
 
 /// A cluster that is fit to be measured on.
@@ -88,12 +88,12 @@ impl Stage {
 
     fn warm_up(&self, workload: &Workload, topic: &str) -> Result<(), String> {
         let (mut fastest, mut no_faster) = (f64::INFINITY, 0);
-        for _ in 0..WARM_UPS_MAX {
+        for _ in 0..WARM_UPS_MAX * workload.brokers {
             let sample = self.run(Client::raw(), workload, topic, "warm-up")?;
             let seconds = sample.get("read_s").unwrap_or_default();
             no_faster = if seconds < fastest { 0 } else { no_faster + 1 };
             fastest = fastest.min(seconds);
-            if no_faster == NO_FASTER {
+            if no_faster == NO_FASTER * workload.brokers {
                 break;
             }
         }
