@@ -1,15 +1,16 @@
 //! Brokers that want TLS and SASL, and ottla as their client.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use ottla::{BuildError, Consumer, ConsumerBuilder, Sasl, Tls};
-use ottla_mock::{Api, MockCluster, SaslMechanism, SaslSettings, Verdict};
+use ottla_mock::{Api, MockCluster, SaslMechanism, SaslSettings, Verdict, kafka_protocol::messages::RequestKind};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -49,6 +50,21 @@ fn counts(kafka: &MockCluster, api: Api) -> Arc<AtomicUsize> {
     count
 }
 
+/// Collects how SCRAM's exchanges begin from now on, in order.
+fn beginnings(kafka: &MockCluster) -> Arc<Mutex<Vec<Vec<u8>>>> {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&all);
+    kafka.intercept(Api::SaslAuthenticate, move |request| {
+        if let RequestKind::SaslAuthenticate(message) = request.body
+            && message.auth_bytes.starts_with(b"n,,")
+        {
+            seen.lock().expect("no panic").push(message.auth_bytes.to_vec());
+        }
+        Verdict::Pass
+    });
+    all
+}
+
 /// Over several sessions, by each mechanism: the same connections, and every record once.
 #[tokio::test]
 async fn records_come_through_tls_while_sessions_end_and_begin() {
@@ -65,11 +81,17 @@ async fn records_come_through_tls_while_sessions_end_and_begin() {
         for _ in 0..end {
             records.next().await.expect("it goes on").expect("a record").ack();
         }
+        let scram = beginnings(&kafka);
         let (connections, sessions) = (counts(&kafka, Api::ApiVersions), counts(&kafka, Api::SaslHandshake));
         kafka.wait_until("sessions were renewed", |_| sessions.load(Ordering::Relaxed) >= 6).await;
         kafka.append("orders", 0, ["after"]);
         records.next().await.expect("it goes on").expect("a record").ack();
         assert_eq!(connections.load(Ordering::Relaxed), 0, "{group}: no connection was made anew");
+        // Otherwise a recorded answer of a broker could be played again.
+        let scram = scram.lock().expect("no panic");
+        let is_scram = group.starts_with("scram");
+        assert_eq!(scram.iter().collect::<BTreeSet<_>>().len(), scram.len(), "{group}: no nonce is used twice");
+        assert!(scram.is_empty() != is_scram && (!is_scram || scram.len() >= 5), "{group}: {scram:?}");
         records.close(Duration::from_secs(5)).await.expect("all is committed");
     }
 }

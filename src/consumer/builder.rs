@@ -728,6 +728,7 @@ mod tests {
         check(builder().request_timeout(Duration::from_millis(400)), "request_timeout");
         check(builder().buffer_bytes_max(0), "buffer_bytes_max");
         check(builder().unacked_records_max(0), "unacked_records_max");
+        check(builder().catch_up_connections(9), "catch_up_connections");
     }
 
     #[test]
