@@ -9,6 +9,9 @@
 //!   was read, at the very position, means no more than that. (`an_epoch_in_which_nothing_was_written_is_no_obstacle`)
 //! * **Every wait has a timer, also that for certainty.** A commit waits while its topic may have been made anew, and what would tell is the
 //!   next Fetch; at most once, that Fetch may itself wait for the commit. (`a_partition_is_not_held_for_ever`)
+//! * **What a partition might bring is no room used.** One with nothing to read may be named for a megabyte, and brings none. Counted
+//!   against the request's room, several of them kept the one with records from ever being named.
+//!   (`what_is_behind_is_named_beside_any_number_that_are_quiet`)
 //! * **A broker answers a request of a connection it has lost.** A commit is stored although its client has hung up, crashed, or asked for
 //!   the same again by another connection.
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
