@@ -166,7 +166,8 @@ impl Draw {
             at_once: [1, 3, 20, 1_000][below(4) as usize],
             work_ms: [0, 0, 5, 50, 300][below(5) as usize],
             drops_percent: [0, 0, 4, 12][below(4) as usize],
-            partition_fetch_bytes_max: [300, 5_000, 1 << 20][below(3) as usize],
+            // Never less than the largest batch: of one that is larger, an answer brings more than was reserved for it.
+            partition_fetch_bytes_max: [1_000, 5_000, 1 << 20][below(3) as usize],
             catch_up_connections: [0, 1, 2, 2][below(4) as usize],
         }
     }
