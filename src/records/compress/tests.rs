@@ -176,7 +176,7 @@ fn trap_4_a_gzip_bomb_is_refused_under_the_cap() {
 }
 
 /// A gigabyte of zeros from some megabytes or less, in each codec, as tightly as its writers can.
-fn bombs() -> [(&'static str, Codec, Vec<u8>); 5] {
+fn bombs() -> [(&'static str, Codec, Vec<u8>); 6] {
     const BYTES: usize = 1 << 30;
     const PART: usize = 16 << 20;
 
@@ -193,7 +193,28 @@ fn bombs() -> [(&'static str, Codec, Vec<u8>); 5] {
         ("lz4", Codec::Lz4, lz4(&zeros, FrameInfo::new().block_size(BlockSize::Max4MB)).repeat(BYTES / PART)),
         ("snappy", Codec::Snappy, xerial),
         ("zstd", Codec::Zstd, zstd(&zeros).repeat(BYTES / PART)),
+        ("zstd in one frame", Codec::Zstd, repeated_blocks(BYTES)),
     ]
+}
+
+/// The tightest there is in any codec: a frame of zstd whose blocks each say "this byte, 131,072 times", in four bytes (RFC 8878, 3.1.1.2).
+fn repeated_blocks(bytes: usize) -> Vec<u8> {
+    const BLOCK: usize = 1 << 17;
+    let (magic, window_of_a_block) = (0xFD2F_B528_u32.to_le_bytes(), [0, 7 << 3]);
+    let mut frame = [&magic[..], &window_of_a_block].concat();
+    for block in 1..=bytes / BLOCK {
+        let is_last = u32::from(block == bytes / BLOCK);
+        frame.extend_from_slice(&((BLOCK as u32) << 3 | 1 << 1 | is_last).to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
+#[test]
+fn the_tightest_bomb_is_a_good_frame() {
+    let bomb = repeated_blocks(1 << 30);
+    assert!(bomb.len() < 33 << 10, "1 GiB from {} bytes", bomb.len());
+    assert_eq!(decompress(Codec::Zstd, &repeated_blocks(1 << 20), 1 << 20), Ok(vec![0; 1 << 20].into()));
 }
 
 fn gzip_best(bytes: &[u8]) -> Vec<u8> {
