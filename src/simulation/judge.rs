@@ -327,6 +327,11 @@ impl Judge {
 // ---------------------------------------------------------------- looking back
 
 impl Judge {
+    /// Says whether any record of a partition was handed out.
+    pub(super) fn has_handed_out(&self, of: &TopicPartition) -> bool {
+        self.was_handed_out.get(of).is_some_and(|offsets| !offsets.is_empty())
+    }
+
     pub(super) fn missing(&self, of: &TopicPartition) -> usize {
         self.missing.get(of).map_or(0, BTreeSet::len)
     }
