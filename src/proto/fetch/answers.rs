@@ -38,8 +38,8 @@ struct Frame<'a> {
     /// What is left of the reservation.
     room: usize,
     is_first: bool,
-    /// Some partition has records: what has none may have found no room.
-    has_records: bool,
+    /// How many bytes of records it has, all partitions together. If there are any, a partition without may have found no room.
+    brought: usize,
 }
 
 impl Frame<'_> {
@@ -74,12 +74,13 @@ impl Fetcher {
         }
         if let Some(node) = self.nodes.get_mut(&broker) {
             node.handle_answered(line);
-            if node.cursors.is_empty() && node.is_silent() {
+            if node.is_done_with() {
                 self.nodes.remove(&broker);
             }
         }
         match answer {
             Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE => {
+                let brought = response.partitions.iter().map(|partition| partition.records.len()).sum();
                 let frame = Frame {
                     now,
                     rng: self.rng.clone(),
@@ -88,10 +89,9 @@ impl Fetcher {
                     brokers: &response.brokers,
                     room: reserved,
                     is_first: true,
-                    has_records: response.partitions.iter().any(|partition| !partition.records.is_empty()),
+                    brought,
                 };
                 self.rng.next_u64();
-                let brought = response.partitions.iter().map(|partition| partition.records.len()).sum();
                 let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
@@ -135,7 +135,7 @@ impl Fetcher {
     ) -> bool {
         let mut unanswered = Questions::new(asked);
         let mut has_news = false;
-        let (received, before) = (answered.iter().map(|answered| answered.records.len()).sum(), self.events.len());
+        let before = self.events.len();
         for answered in answered {
             let Some(asked) = unanswered.take(&answered.topic, answered.partition) else {
                 tracing::debug!(broker = frame.broker.0, topic = ?answered.topic, partition = answered.partition, "not asked for, or answered twice");
@@ -146,16 +146,16 @@ impl Fetcher {
                 self.handle_partition(&mut frame, asked, answered);
             }
         }
-        self.unpin(before, received);
+        self.unpin(before, frame.brought);
         has_news
     }
 
     /// Takes the chunks from event number `from` on out of their answer where they are the smaller part of its records: the budget counts
     /// what is kept, and a slice keeps all of it.
-    fn unpin(&mut self, from: usize, received: usize) {
+    fn unpin(&mut self, from: usize, brought: usize) {
         let mut chunks: Vec<_> = self.events.range_mut(from..).filter_map(FetchEvent::chunk_mut).collect();
         let kept: usize = chunks.iter().map(|chunk| chunk.data.len()).sum();
-        if kept * 2 < received {
+        if kept * 2 < brought {
             chunks.iter_mut().for_each(|chunk| chunk.data = Bytes::copy_from_slice(&chunk.data));
         }
     }
@@ -216,7 +216,7 @@ impl Fetcher {
             self.handle_diverging(frame, partition, diverging);
         } else if answered.records.is_empty() {
             cursor.recover();
-            cursor.is_behind = frame.has_records && cursor.position.offset < watermarks.end(self.config.isolation);
+            cursor.is_behind = frame.brought > 0 && cursor.position.offset < watermarks.end(self.config.isolation);
             if cursor.watermarks.replace(watermarks) != Some(watermarks) {
                 let Watermarks { high: high_watermark, last_stable: last_stable_offset, log_start } = watermarks;
                 let handle = cursor.handle.clone();

@@ -287,10 +287,7 @@ impl Fetcher {
                 Plan::Ask(ask) => return Some(ask),
                 Plan::Nothing => {}
                 // Room is short for all alike; when there is some again, this broker is the first.
-                Plan::NoRoom => {
-                    self.lacks_room = true;
-                    break;
-                }
+                Plan::NoRoom => break,
             }
         }
         self.changed = false;
@@ -354,7 +351,7 @@ impl Fetcher {
         let Some(leader) = self.cursors.get_mut(partition).and_then(|cursor| cursor.leader.take()) else { return };
         if let Some(node) = self.nodes.get_mut(&leader) {
             node.cursors.remove(partition);
-            if node.cursors.is_empty() && node.is_silent() {
+            if node.is_done_with() {
                 self.nodes.remove(&leader);
             }
         }

@@ -39,7 +39,7 @@ pub(super) struct Node {
 /// At most one Fetch is on its way on each.
 #[derive(Clone, Default)]
 struct Line {
-    in_flight: Option<u64>,
+    is_asked: bool,
     /// The broker said, or showed, that an earlier request would be in vain.
     rests_until: Option<Instant>,
 }
@@ -58,9 +58,9 @@ impl Node {
         }
     }
 
-    /// Says whether nothing is on its way.
-    pub(super) fn is_silent(&self) -> bool {
-        self.lines.iter().all(|line| line.in_flight.is_none())
+    /// Says whether it leads nothing of ours any more, and nothing is on its way.
+    pub(super) fn is_done_with(&self) -> bool {
+        self.cursors.is_empty() && self.lines.iter().all(|line| !line.is_asked)
     }
 
     /// Says whether it could be asked something.
@@ -72,8 +72,8 @@ impl Node {
     /// Returns the first of these lines that is free.
     pub(super) fn idle_line(&self, now: Instant, lines: Range<usize>) -> Option<usize> {
         let is_idle = |&line: &usize| {
-            let Line { in_flight, rests_until } = &self.lines[line];
-            in_flight.is_none() && rests_until.is_none_or(|at| at <= now)
+            let line = &self.lines[line];
+            !line.is_asked && line.rests_until.is_none_or(|at| at <= now)
         };
         lines.into_iter().find(is_idle)
     }
@@ -85,13 +85,13 @@ impl Node {
     }
 
     pub(super) fn handle_asked(&mut self, line: usize, call: u64) {
-        self.lines[line].in_flight = Some(call);
+        self.lines[line].is_asked = true;
         self.last_asked = call;
     }
 
     /// An answer came, or none will.
     pub(super) fn handle_answered(&mut self, line: usize) {
-        self.lines[line].in_flight = None;
+        self.lines[line].is_asked = false;
     }
 
     /// Takes note of how much a good answer brought of what it might have.
@@ -124,7 +124,7 @@ impl Node {
 
     /// Returns when it may be asked again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let idle = self.lines.iter().filter(|line| line.in_flight.is_none());
+        let idle = self.lines.iter().filter(|line| !line.is_asked);
         idle.map(|line| line.rests_until).filter_map(|rests| rests.max(self.retry_at)).min()
     }
 }

@@ -53,25 +53,26 @@ impl Fetcher {
         }
         let lines = node.reading_lines(now);
         let behind_max = (behind.len() + reading).div_ceil(lines.len().max(1));
-        let (line, mut wanted) = if lines.is_empty() {
-            quiet.append(&mut behind);
-            (node.idle_line(now, WAITING..WAITING + 1), quiet)
-        } else if let Some(line) = node.idle_line(now, lines).filter(|_| !behind.is_empty()) {
+        let reading_line = node.idle_line(now, lines.clone()).filter(|_| !behind.is_empty());
+        let Some(line) = reading_line.or_else(|| node.idle_line(now, WAITING..WAITING + 1)) else { return Plan::Nothing };
+        let mut wanted = if line != WAITING {
             // They have something; should that be wrong, it must not hold up the others.
             wait = short_wait;
-            (Some(line), behind)
+            behind
         } else {
-            if !is_caught_up {
+            if lines.is_empty() {
+                quiet.append(&mut behind);
+            } else if !is_caught_up {
                 // What catches up has to wait for this answer before it is asked for again.
                 let for_each = SHORT_WAIT_EACH.saturating_mul(u32::try_from(quiet.len()).unwrap_or(u32::MAX));
                 wait = wait.min(short_wait.max(for_each));
             }
-            (node.idle_line(now, WAITING..WAITING + 1), quiet)
+            quiet
         };
-        let Some(line) = line else { return Plan::Nothing };
         wanted.sort_by_key(|cursor| cursor.turn);
         let Some(first) = wanted.first() else { return Plan::Nothing };
         if share.room < share.ask {
+            self.lacks_room = true;
             return Plan::NoRoom;
         }
 
