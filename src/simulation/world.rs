@@ -196,12 +196,12 @@ impl World {
             let committed = self.kafka.committed(group);
             let committed = |of: &TopicPartition| committed.get(&(of.topic().to_owned(), of.partition())).copied();
             self.truth.iter().all(|(of, visible)| {
-                let is_missing = !judge.is_at_most_once() && judge.missing(of) > 0;
+                let is_committed = visible.last().is_none_or(|last| committed(of).is_some_and(|committed| committed > *last));
+                if judge.is_at_most_once() {
+                    return is_committed;
+                }
                 // Who sought the end before anything was handed out has finished nothing, and has nothing to commit.
-                let is_passed_by = !judge.is_at_most_once() && !judge.has_handed_out(of);
-                !is_missing
-                    && (is_passed_by
-                        || visible.last().is_none_or(|last| committed(of).is_some_and(|committed| committed > *last)))
+                judge.missing(of) == 0 && (is_committed || !judge.has_handed_out(of))
             })
         })
     }
