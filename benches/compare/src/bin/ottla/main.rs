@@ -47,13 +47,14 @@ async fn measure(task: Task) -> Result<(), Error> {
 fn builder(task: &Task) -> Result<(ConsumerBuilder, String), Error> {
     let number = |name: &str, default: usize| task.other(name).map_or(Ok(default), str::parse);
     let (partition_bytes, buffer_bytes) = (number("partition_bytes", 1 << 20)?, number("buffer_bytes", 64 << 20)?);
+    let connections = number("catch_up_connections", 2)?;
     let builder = Consumer::builder(task.group.as_str(), task.bootstrap.split(',')).subscribe([task.topic.as_str()]);
     let builder = builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval);
-    let connections = number("catch_up_connections", 2)?;
     let builder = builder.partition_fetch_bytes_max(partition_bytes).buffer_bytes_max(buffer_bytes);
     let builder = builder.catch_up_connections(connections);
     let settings = format!(
-        "partition_fetch_bytes_max={partition_bytes}, buffer_bytes_max={buffer_bytes}, catch_up_connections={connections}, commit_interval={:?}, CRCs checked; tokio, {}",
+        "partition_fetch_bytes_max={partition_bytes}, buffer_bytes_max={buffer_bytes}, catch_up_connections={connections}, \
+         commit_interval={:?}, CRCs checked; tokio, {}",
         task.commit_interval,
         if is_multi_thread(task) { "multi-thread" } else { "current-thread" }
     );
