@@ -15,11 +15,17 @@
 //!
 //! Every handle carries an assignment number of our own. Whatever comes back under another number than the current one is dropped.
 
+mod liveness;
+mod release;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use liveness::Liveness;
+use release::{Closing, Release, ReleaseStep};
 
 use super::{
     Ask, Deadline, Owner, PartitionHandle, Problem, ProblemKind,
@@ -105,47 +111,6 @@ struct Owned {
     refetched: Option<Offset>,
 }
 
-/// A release of everything owned, in progress.
-struct Release {
-    /// Until when to wait for what is in work.
-    drain_until: Instant,
-    /// What is still in work.
-    in_work: BTreeSet<TopicPartition>,
-    step: ReleaseStep,
-    /// Until when to wait for the commit.
-    commit_until: Instant,
-}
-
-/// Draining → (out of time: LastLook →) Drained → Committing → released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReleaseStep {
-    /// Records are in work.
-    Draining,
-    /// Time is up; what was finished up to now still counts.
-    LastLook,
-    /// Nothing more is waited for, or there is nothing to wait for.
-    Drained,
-    /// What was finished is being committed.
-    Committing,
-}
-
-/// The end, in progress.
-struct Closing {
-    deadline: Instant,
-    unfinished: Unfinished,
-    leaving: bool,
-}
-
-/// Does the user's program still take records, or ack them?
-struct Liveness {
-    activity: u64,
-    last_active: Instant,
-    next_look: Instant,
-    /// The limit is reached: what the next progress says decides.
-    judging: bool,
-    stalled: bool,
-}
-
 impl Consumer {
     pub(crate) fn new(now: Instant, config: Config) -> Self {
         let settings = Settings {
@@ -174,7 +139,7 @@ impl Consumer {
             closing: None,
             closed: false,
             reached: false,
-            liveness: Liveness { activity: 0, last_active: now, next_look: now, judging: false, stalled: false },
+            liveness: Liveness::new(now),
             redeliveries: BTreeMap::new(),
             redelivery_count: 0,
             events: VecDeque::new(),
@@ -319,22 +284,11 @@ impl Consumer {
         next = earliest(next, self.committer.poll_timeout(may_commit));
         next = earliest(next, self.positions.poll_timeout());
         next = earliest(next, self.fetcher.poll_timeout());
-        if let Some(release) = &self.release {
-            let until = match release.step {
-                ReleaseStep::Draining => Some((release.drain_until, "drain")),
-                // The user's side answers at once.
-                ReleaseStep::LastLook | ReleaseStep::Drained => None,
-                ReleaseStep::Committing => Some((release.commit_until, "commit before release")),
-            };
-            next = earliest(next, until);
-        }
+        next = earliest(next, self.release.as_ref().and_then(Release::poll_timeout));
         if let Some(closing) = &self.closing {
             next = earliest(next, Some((closing.deadline, "close")));
         }
-        let committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
-        if !self.owned.is_empty() && !self.liveness.stalled && !committing && self.closing.is_none() {
-            next = earliest(next, Some((self.liveness.next_look, "is the user still processing")));
-        }
+        next = earliest(next, self.liveness_deadline());
         if let Some(((due, _), _)) = self.redeliveries.first_key_value() {
             next = earliest(next, Some((*due, "deliver again")));
         }
@@ -573,167 +527,7 @@ impl Consumer {
         }
     }
 
-    // ---------------------------------------------------------------- release: revoke -> drain -> commit -> let go
-
-    fn start_release(&mut self, now: Instant, deadline: Instant) {
-        if self.release.is_some() {
-            return;
-        }
-        for handle in self.handles() {
-            self.positions.remove(&handle);
-            self.fetcher.remove(&handle);
-            self.redeliveries.retain(|_, (of, _)| *of != handle);
-        }
-        // The commit needs some of the time that is left, however little that is.
-        let left = deadline.saturating_duration_since(now);
-        let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
-        // Of what has not begun, nothing can be in work.
-        let in_work = self.owned.iter().filter(|(_, owned)| owned.started).map(|(partition, _)| partition.clone()).collect();
-        self.release = Some(Release { drain_until, in_work, step: ReleaseStep::Draining, commit_until: deadline });
-        self.events.push_back(Event::Revoking(self.handles()));
-        self.events.push_back(Event::ReadProgress);
-    }
-
-    fn drive_release(&mut self, now: Instant) -> bool {
-        if let Some(closing) = &self.closing
-            && closing.deadline <= now
-        {
-            self.finish_close();
-            return true;
-        }
-        let Some(release) = &mut self.release else { return false };
-        if release.step != ReleaseStep::Committing {
-            match release.step {
-                ReleaseStep::Draining if release.in_work.is_empty() => {}
-                ReleaseStep::Draining if now >= release.drain_until => {
-                    release.step = ReleaseStep::LastLook;
-                    self.events.push_back(Event::ReadProgress);
-                    return true;
-                }
-                ReleaseStep::Draining | ReleaseStep::LastLook => return false,
-                ReleaseStep::Drained | ReleaseStep::Committing => {}
-            }
-            release.step = ReleaseStep::Committing;
-            if let Some(closing) = &mut self.closing {
-                closing.unfinished.in_work = release.in_work.iter().cloned().collect();
-            }
-            if !release.in_work.is_empty() {
-                let partitions: Vec<_> = release.in_work.iter().map(ToString::to_string).collect();
-                tracing::warn!(target: "ottla", partitions = partitions.join(", "), "released with records still in work: they will be read again");
-            }
-            self.committer.flush(now);
-            return true;
-        }
-        let settled = self.committer.is_settled();
-        if !settled && now < release.commit_until {
-            return false;
-        }
-        self.release = None;
-        let handles = self.handles();
-        if let Some(closing) = &mut self.closing
-            && !settled
-        {
-            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
-        }
-        for handle in &handles {
-            self.forget(handle);
-        }
-        self.owned.clear();
-        self.events.push_back(Event::Revoked(handles));
-        match &mut self.closing {
-            Some(closing) => {
-                closing.leaving = true;
-                self.leave(now);
-            }
-            None => self.group.handle_released(now),
-        }
-        true
-    }
-
-    fn start_close(&mut self, now: Instant, timeout: Duration) {
-        if let Some(closing) = &mut self.closing {
-            // A second call may shorten the first one's time.
-            let deadline = closing.deadline.min(now + timeout.min(FOREVER));
-            closing.deadline = deadline;
-            if let Some(release) = &mut self.release {
-                release.commit_until = release.commit_until.min(deadline);
-                release.drain_until = release.drain_until.min(now + deadline.saturating_duration_since(now) * 3 / 4);
-            }
-            return;
-        }
-        let deadline = now + timeout.min(FOREVER);
-        let leaving = self.owned.is_empty();
-        self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving });
-        if leaving {
-            return self.leave(now);
-        }
-        match &mut self.release {
-            // A rebalance is releasing everything already: what follows it is leaving instead of joining.
-            Some(release) => release.commit_until = release.commit_until.min(deadline),
-            None => self.start_release(now, deadline),
-        }
-        // Closing waits for the user's work as long as the caller said, not as long as a rebalance would.
-        let left = deadline.saturating_duration_since(now);
-        if let Some(release) = &mut self.release {
-            release.drain_until = now + left * 3 / 4;
-        }
-    }
-
-    fn leave(&mut self, now: Instant) {
-        // The coordinator reads nothing more from a connection on which a JoinGroup waits for the others.
-        if self.coordinator_known && self.group.is_joining() {
-            self.lose_coordinator(now, "leaving, while JoinGroup waits for the group on its connection");
-        }
-        self.group.handle_leave(now, "the consumer is closing".into());
-    }
-
-    fn finish_close(&mut self) {
-        let Some(mut closing) = self.closing.take() else { return };
-        if !self.owned.is_empty() {
-            closing.unfinished.uncommitted = self.owned.keys().cloned().collect();
-        }
-        self.owned.clear();
-        self.release = None;
-        self.closed = true;
-        self.events.push_back(Event::Closed(closing.unfinished));
-    }
-
-    // ---------------------------------------------------------------- liveness, redelivery
-
-    fn drive_liveness(&mut self, now: Instant) -> bool {
-        // A member that stalls while its partitions are awaited elsewhere holds up the whole group: it is looked at all the same, until
-        // nothing of it is in work any more.
-        let committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
-        if self.owned.is_empty() || self.liveness.stalled || committing || self.closing.is_some() || now < self.liveness.next_look
-        {
-            return false;
-        }
-        let limit = self.settings.processing_timeout;
-        let due = now.saturating_duration_since(self.liveness.last_active) >= limit;
-        if due && !self.liveness.judging {
-            // One more look, in case something moved since the last.
-            self.liveness.judging = true;
-            self.liveness.next_look = now + Duration::from_millis(1);
-            self.events.push_back(Event::ReadProgress);
-            return true;
-        }
-        self.liveness.judging = false;
-        if due {
-            self.liveness.stalled = true;
-            let what = format!(
-                "no record was taken or acknowledged for {limit:?} (processing_timeout) and this member of group {:?} has left it: its \
-                 partitions go to other members; poll the stream again to rejoin, process faster, or raise processing_timeout",
-                self.group.group()
-            );
-            self.group.handle_stalled(now);
-            self.tell(Problem { kind: ProblemKind::ProcessingStalled, partition: None, code: None, what, fatal: false });
-            return true;
-        }
-        // Looking again in a while, and exactly when the limit would be reached.
-        self.liveness.next_look = (now + limit / 8).min((self.liveness.last_active + limit).max(now + Duration::from_millis(1)));
-        self.events.push_back(Event::ReadProgress);
-        true
-    }
+    // ---------------------------------------------------------------- redelivery
 
     fn drive_redeliveries(&mut self, now: Instant) -> bool {
         let Some(entry) = self.redeliveries.first_entry().filter(|entry| entry.key().0 <= now) else { return false };

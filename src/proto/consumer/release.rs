@@ -1,0 +1,182 @@
+//! Letting go of everything owned, for a rebalance or for good: revoke, drain, commit, let go.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{Consumer, FOREVER};
+use crate::{
+    model::TopicPartition,
+    proto::{
+        Deadline,
+        message::{Event, Unfinished},
+    },
+};
+
+/// A release of everything owned, in progress.
+pub(super) struct Release {
+    /// Until when to wait for what is in work.
+    pub(super) drain_until: Instant,
+    /// What is still in work.
+    pub(super) in_work: BTreeSet<TopicPartition>,
+    pub(super) step: ReleaseStep,
+    /// Until when to wait for the commit.
+    pub(super) commit_until: Instant,
+}
+
+/// Draining → (out of time: LastLook →) Drained → Committing → released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReleaseStep {
+    /// Records are in work.
+    Draining,
+    /// Time is up; what was finished up to now still counts.
+    LastLook,
+    /// Nothing more is waited for, or there is nothing to wait for.
+    Drained,
+    /// What was finished is being committed.
+    Committing,
+}
+
+/// The end, in progress.
+pub(super) struct Closing {
+    pub(super) deadline: Instant,
+    pub(super) unfinished: Unfinished,
+    pub(super) leaving: bool,
+}
+
+impl Release {
+    pub(super) fn poll_timeout(&self) -> Option<Deadline> {
+        match self.step {
+            ReleaseStep::Draining => Some((self.drain_until, "drain")),
+            // The user's side answers at once.
+            ReleaseStep::LastLook | ReleaseStep::Drained => None,
+            ReleaseStep::Committing => Some((self.commit_until, "commit before release")),
+        }
+    }
+}
+
+impl Consumer {
+    pub(super) fn start_release(&mut self, now: Instant, deadline: Instant) {
+        if self.release.is_some() {
+            return;
+        }
+        for handle in self.handles() {
+            self.positions.remove(&handle);
+            self.fetcher.remove(&handle);
+            self.redeliveries.retain(|_, (of, _)| *of != handle);
+        }
+        // The commit needs some of the time that is left, however little that is.
+        let left = deadline.saturating_duration_since(now);
+        let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
+        // Of what has not begun, nothing can be in work.
+        let in_work = self.owned.iter().filter(|(_, owned)| owned.started).map(|(partition, _)| partition.clone()).collect();
+        self.release = Some(Release { drain_until, in_work, step: ReleaseStep::Draining, commit_until: deadline });
+        self.events.push_back(Event::Revoking(self.handles()));
+        self.events.push_back(Event::ReadProgress);
+    }
+
+    pub(super) fn drive_release(&mut self, now: Instant) -> bool {
+        if let Some(closing) = &self.closing
+            && closing.deadline <= now
+        {
+            self.finish_close();
+            return true;
+        }
+        let Some(release) = &mut self.release else { return false };
+        if release.step != ReleaseStep::Committing {
+            match release.step {
+                ReleaseStep::Draining if release.in_work.is_empty() => {}
+                ReleaseStep::Draining if now >= release.drain_until => {
+                    release.step = ReleaseStep::LastLook;
+                    self.events.push_back(Event::ReadProgress);
+                    return true;
+                }
+                ReleaseStep::Draining | ReleaseStep::LastLook => return false,
+                ReleaseStep::Drained | ReleaseStep::Committing => {}
+            }
+            release.step = ReleaseStep::Committing;
+            if let Some(closing) = &mut self.closing {
+                closing.unfinished.in_work = release.in_work.iter().cloned().collect();
+            }
+            if !release.in_work.is_empty() {
+                let partitions: Vec<_> = release.in_work.iter().map(ToString::to_string).collect();
+                tracing::warn!(target: "ottla", partitions = partitions.join(", "), "released with records still in work: they will be read again");
+            }
+            self.committer.flush(now);
+            return true;
+        }
+        let settled = self.committer.is_settled();
+        if !settled && now < release.commit_until {
+            return false;
+        }
+        self.release = None;
+        let handles = self.handles();
+        if let Some(closing) = &mut self.closing
+            && !settled
+        {
+            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
+        }
+        for handle in &handles {
+            self.forget(handle);
+        }
+        self.owned.clear();
+        self.events.push_back(Event::Revoked(handles));
+        match &mut self.closing {
+            Some(closing) => {
+                closing.leaving = true;
+                self.leave(now);
+            }
+            None => self.group.handle_released(now),
+        }
+        true
+    }
+
+    pub(super) fn start_close(&mut self, now: Instant, timeout: Duration) {
+        if let Some(closing) = &mut self.closing {
+            // A second call may shorten the first one's time.
+            let deadline = closing.deadline.min(now + timeout.min(FOREVER));
+            closing.deadline = deadline;
+            if let Some(release) = &mut self.release {
+                release.commit_until = release.commit_until.min(deadline);
+                release.drain_until = release.drain_until.min(now + deadline.saturating_duration_since(now) * 3 / 4);
+            }
+            return;
+        }
+        let deadline = now + timeout.min(FOREVER);
+        let leaving = self.owned.is_empty();
+        self.closing = Some(Closing { deadline, unfinished: Unfinished::default(), leaving });
+        if leaving {
+            return self.leave(now);
+        }
+        match &mut self.release {
+            // A rebalance is releasing everything already: what follows it is leaving instead of joining.
+            Some(release) => release.commit_until = release.commit_until.min(deadline),
+            None => self.start_release(now, deadline),
+        }
+        // Closing waits for the user's work as long as the caller said, not as long as a rebalance would.
+        let left = deadline.saturating_duration_since(now);
+        if let Some(release) = &mut self.release {
+            release.drain_until = now + left * 3 / 4;
+        }
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) {
+        // The coordinator reads nothing more from a connection on which a JoinGroup waits for the others.
+        if self.coordinator_known && self.group.is_joining() {
+            self.lose_coordinator(now, "leaving, while JoinGroup waits for the group on its connection");
+        }
+        self.group.handle_leave(now, "the consumer is closing".into());
+    }
+
+    pub(super) fn finish_close(&mut self) {
+        let Some(mut closing) = self.closing.take() else { return };
+        if !self.owned.is_empty() {
+            closing.unfinished.uncommitted = self.owned.keys().cloned().collect();
+        }
+        self.owned.clear();
+        self.release = None;
+        self.closed = true;
+        self.events.push_back(Event::Closed(closing.unfinished));
+    }
+}
