@@ -90,7 +90,9 @@ mod simulation;
 mod sync;
 mod wire;
 
-pub use assignor::{Assignment, Assignor, GroupView, MemberView, Range, RoundRobin};
+pub use assignor::{
+    Assignment, Assignor, CooperativeSticky, GroupView, MemberView, Range, RebalanceProtocol, RoundRobin, Sticky,
+};
 #[cfg(feature = "__rustls")]
 pub use consumer::Tls;
 pub use consumer::{

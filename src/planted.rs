@@ -35,10 +35,16 @@ pub(crate) enum Bug {
     HandOutAborted,
     /// A second commit is written before the first is answered.
     CommitTwiceAtOnce,
+    /// Whoever claims a partition is believed, however old the claim.
+    BelieveStaleClaims,
+    /// What a member goes on holding through a rebalance is read again from where it was committed.
+    RefetchKept,
+    /// What is handed back is given up before what was finished of it is committed.
+    AcknowledgeBeforeCommit,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::CommitHandedOut,
         Self::CommitFetchPosition,
         Self::DeliverAfterRevocation,
@@ -53,11 +59,26 @@ impl Bug {
         Self::BelieveAnyoneOutOfRange,
         Self::HandOutAborted,
         Self::CommitTwiceAtOnce,
+        Self::BelieveStaleClaims,
+        Self::RefetchKept,
+        Self::AcknowledgeBeforeCommit,
     ];
 }
 
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    static CLAIMS_LOST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether members claim what they have lost, where they hold nothing, as some clients do (KAFKA-12984). That is no bug of ours to find: other
+/// members must not believe it.
+pub(crate) fn claims_lost() -> bool {
+    CLAIMS_LOST.get()
+}
+
+/// From now on, on this thread.
+pub(crate) fn set_claims_lost(claims: bool) {
+    CLAIMS_LOST.set(claims);
 }
 
 pub(crate) fn is_planted(bug: Bug) -> bool {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla::{Assignor, Consumer, GroupView, MemberView, OffsetReset, Range, RoundRobin};
+use ottla::{Assignor, Consumer, GroupView, MemberView, OffsetReset, Range, RoundRobin, Sticky};
 use ottla_mock::MockCluster;
 
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
@@ -31,12 +31,25 @@ fn a_thousand_members_share_a_hundred_thousand_partitions() {
             members: (0..1_000).map(|n| (format!("member-{n:04}").into(), member.clone())).collect(),
             partition_counts: names.into_iter().map(|name| (name, partitions)).collect(),
         };
-        for assignor in [&Range as &dyn Assignor, &RoundRobin] {
+        let check = |what: &str, assignor: &dyn Assignor, group: &GroupView| {
             let started = Instant::now();
-            let assignment = assignor.assign(&group);
-            check_within_limit(&format!("{}, {topics} topics of {partitions} partitions", assignor.name()), started.elapsed());
+            let assignment = assignor.assign(group);
+            check_within_limit(&format!("{what}, {topics} topics of {partitions} partitions"), started.elapsed());
             assert_eq!(assignment.values().map(Vec::len).sum::<usize>(), 100_000);
-        }
+            assignment
+        };
+        check("range", &Range, &group);
+        check("roundrobin", &RoundRobin, &group);
+        let assignment = check("sticky", &Sticky, &group);
+        // One that had come with the others before it is gone; and one who had everything is joined by all the others.
+        let mut less = group.clone();
+        let holders = less.members.iter_mut().zip(assignment.into_values());
+        holders.for_each(|((_, member), partitions)| member.owned = partitions);
+        less.members.pop_first();
+        check("sticky, a member less", &Sticky, &less);
+        let all = less.members.values_mut().flat_map(|member| std::mem::take(&mut member.owned)).collect();
+        less.members.first_entry().expect("many").get_mut().owned = all;
+        check("sticky, from one to all", &Sticky, &less);
     }
 }
 

@@ -3,13 +3,16 @@
 //! An assignor is a pure function of the group's subscriptions and the topics' partition counts. The broker picks one assignor
 //! that all members know, and the group's leader computes the assignment with it.
 
+mod balance;
 mod range;
 mod round_robin;
+mod sticky;
 #[cfg(test)]
 mod tests;
 
 pub use range::Range;
 pub use round_robin::RoundRobin;
+pub use sticky::{CooperativeSticky, Sticky};
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
@@ -23,13 +26,39 @@ pub trait Assignor: fmt::Debug + Send + Sync + 'static {
     /// name classes with these names, such as `range`).
     fn name(&self) -> &str;
 
+    /// Says what members hand back before they join. Eager, if nothing else is said.
+    ///
+    /// A member that offers several assignors hands back as little as all of them allow (as in Java: cooperative only if each of them is).
+    fn protocol(&self) -> RebalanceProtocol {
+        RebalanceProtocol::Eager
+    }
+
+    /// Whether members shall tell what they hold, or held last, for [`MemberView::owned`]. No, if nothing else is said.
+    ///
+    /// Eager members tell it in the form of Java's `StickyAssignor`, cooperative ones in the subscription itself.
+    fn is_sticky(&self) -> bool {
+        false
+    }
+
     /// Assigns every partition of every topic in `group` to one of the members that subscribed to the topic.
     ///
     /// A partition given to nobody is not read. A partition given to two members, or to one that did not subscribe to its topic,
     /// is refused by the caller, and the rebalance is reported as failed. A member that is left out gets nothing.
     ///
+    /// A cooperative assignor need not wait for a partition's former member: the caller withholds what somebody else still holds, until
+    /// that member has let go of it.
+    ///
     /// Is called on the task that also keeps the group alive: it should take milliseconds, not seconds.
     fn assign(&self, group: &GroupView) -> Assignment;
+}
+
+/// What members hand back before they join their group again (Java: `ConsumerPartitionAssignor.RebalanceProtocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebalanceProtocol {
+    /// Everything.
+    Eager,
+    /// Nothing (KIP-429). What another member gets is handed back once the assignment is known, and given away in a second rebalance.
+    Cooperative,
 }
 
 /// What the leader of a group knows when it assigns.
@@ -50,6 +79,9 @@ pub struct MemberView {
     pub topics: Vec<Arc<str>>,
     /// The rack the member says it is in (Java: `client.rack`, KIP-881).
     pub rack: Option<Arc<str>>,
+    /// What the member holds, or held last, sorted; told for sticky assignors only. Of claims that contradict each other only the one of the
+    /// newest generation counts, and none of two from the same generation; so no partition is in two members' lists.
+    pub owned: Vec<TopicPartition>,
 }
 
 impl MemberView {
@@ -110,6 +142,10 @@ impl<'a> MemberOrder<'a> {
 
     fn id(&self, place: usize) -> &'a Arc<str> {
         self.0[place].0
+    }
+
+    fn view(&self, place: usize) -> &'a MemberView {
+        self.0[place].1
     }
 
     fn is_subscribed(&self, place: usize, topic: &str) -> bool {

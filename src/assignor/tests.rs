@@ -12,7 +12,7 @@ fn group(members: &[(&str, &str, &[&str])], topics: &[(&str, i32)]) -> GroupView
             let instance_id = Some(instance).filter(|instance| !instance.is_empty()).map(Arc::from);
             let mut topics: Vec<Arc<str>> = topics.iter().map(|&topic| topic.into()).collect();
             topics.sort_unstable();
-            (id.into(), MemberView { instance_id, topics, rack: None })
+            (id.into(), MemberView { instance_id, topics, ..MemberView::default() })
         })
         .collect();
     GroupView { members, partition_counts: topics.iter().map(|&(topic, count)| (topic.into(), count)).collect() }
@@ -170,7 +170,7 @@ prop_compose! {
                 let topics: BTreeSet<Arc<str>> = topics.into_iter().map(|t| format!("t{t}").into()).collect();
                 // Instance ids are unique in a group.
                 let instance_id = instance.map(|i| format!("i{i}-{n}").into());
-                (format!("c{n}").into(), MemberView { instance_id, topics: topics.into_iter().collect(), rack: None })
+                (format!("c{n}").into(), MemberView { instance_id, topics: topics.into_iter().collect(), ..MemberView::default() })
             })
             .collect();
         let wanted: BTreeSet<_> = members.values().flat_map(|member| member.topics.iter().cloned()).collect();
@@ -190,7 +190,7 @@ fn partitions_of(group: &GroupView) -> BTreeSet<TopicPartition> {
 proptest! {
     #[test]
     fn everything_is_given_once_to_a_subscriber(group in any_group()) {
-        for assignor in [&Range as &dyn Assignor, &RoundRobin] {
+        for assignor in [&Range as &dyn Assignor, &RoundRobin, &Sticky, &CooperativeSticky] {
             let assignment = assignor.assign(&group);
             prop_assert_eq!(check(&group, &assignment), Ok(()));
             prop_assert_eq!(assignment.keys().collect::<Vec<_>>(), group.members.keys().collect::<Vec<_>>());
@@ -226,5 +226,126 @@ proptest! {
         let assignment = RoundRobin.assign(&group);
         let sizes = || assignment.values().map(Vec::len);
         prop_assert!(sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0) <= 1);
+    }
+}
+
+/// Every member holds what it was given.
+fn held(group: &GroupView, assignment: &Assignment) -> GroupView {
+    let mut group = group.clone();
+    for (member_id, member) in &mut group.members {
+        member.owned = assignment.get(member_id).cloned().unwrap_or_default();
+    }
+    group
+}
+
+fn of_equals(members: usize, counts: Vec<i32>) -> GroupView {
+    let topics: Vec<Arc<str>> = (0..counts.len()).map(|t| format!("t{t}").into()).collect();
+    let member = MemberView { topics: topics.clone(), ..MemberView::default() };
+    GroupView {
+        members: (0..members).map(|n| (format!("c{n}").into(), member.clone())).collect(),
+        partition_counts: topics.into_iter().zip(counts).collect(),
+    }
+}
+
+fn spread(assignment: &Assignment) -> usize {
+    let sizes = || assignment.values().map(Vec::len);
+    sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0)
+}
+
+/// What of `before` is somebody else's in `after`, apart from what `gone` had and `come` got.
+fn moved(before: &Assignment, after: &Assignment, gone: Option<&str>, come: Option<&str>) -> Vec<TopicPartition> {
+    let is_moved = |(member_id, partition): (&Arc<str>, &TopicPartition)| {
+        let is_kept = after.get(member_id).is_some_and(|kept| kept.contains(partition));
+        let has_come = come.is_some_and(|come| after[come].contains(partition));
+        (!is_kept && !has_come && gone != Some(member_id)).then(|| partition.clone())
+    };
+    before
+        .iter()
+        .flat_map(|(id, partitions)| partitions.iter().map(move |partition| (id, partition)))
+        .filter_map(is_moved)
+        .collect()
+}
+
+#[test]
+fn sticky_lets_everybody_keep_what_is_fair_and_shares_out_the_rest() {
+    let mut group = group(&[("a", "", T), ("b", "", T), ("c", "", T)], &[("t", 7)]);
+    let owned = |numbers: &[i32]| numbers.iter().map(|&n| TopicPartition::new("t", n)).collect();
+    group.members.get_mut("a").expect("there").owned = owned(&[1, 3, 4, 5]);
+    group.members.get_mut("b").expect("there").owned = owned(&[6]);
+    check_assignment(&Sticky, &group, &[("a", "t-1 t-3 t-4"), ("b", "t-2 t-6"), ("c", "t-0 t-5")]);
+}
+
+#[test]
+fn sticky_does_not_believe_in_what_cannot_be() {
+    let mut group = group(&[("a", "", T1), ("b", "", T12)], &[("t1", 2), ("t2", 1)]);
+    let of_no_subscriber = TopicPartition::new("t2", 0);
+    let that_does_not_exist = [TopicPartition::new("t1", 2), TopicPartition::new("t1", -1), TopicPartition::new("gone", 0)];
+    group.members.get_mut("a").expect("there").owned = that_does_not_exist.into_iter().chain([of_no_subscriber]).collect();
+    check_assignment(&Sticky, &group, &[("a", "t1-0 t1-1"), ("b", "t2-0")]);
+}
+
+#[test]
+fn sticky_levels_across_topics_with_different_subscribers() {
+    let members = [("a", "", T12), ("b", "", T1), ("c", "", &["t2"] as &[_])];
+    let mut group = group(&members, &[("t1", 4), ("t2", 2)]);
+    let all = (0..4).map(|n| TopicPartition::new("t1", n)).chain((0..2).map(|n| TopicPartition::new("t2", n)));
+    group.members.get_mut("a").expect("there").owned = all.collect();
+    check_assignment(&Sticky, &group, &[("a", "t1-0 t1-1"), ("b", "t1-2 t1-3"), ("c", "t2-0 t2-1")]);
+}
+
+proptest! {
+    #[test]
+    fn sticky_is_even_and_moves_only_what_a_member_more_or_less_makes_fair(members in 2..9usize, counts in vec(0..9i32, 1..4)) {
+        let before = Sticky.assign(&of_equals(members, counts.clone()));
+        prop_assert!(spread(&before) <= 1);
+        let again = Sticky.assign(&held(&of_equals(members, counts.clone()), &before));
+        prop_assert_eq!(&again, &before, "nothing has changed");
+
+        let more = held(&of_equals(members + 1, counts.clone()), &before);
+        let after = Sticky.assign(&more);
+        let come = format!("c{members}");
+        prop_assert!(spread(&after) <= 1);
+        prop_assert_eq!(moved(&before, &after, None, Some(&come)), vec![]);
+
+        let mut less = held(&of_equals(members, counts), &before);
+        less.members.remove("c0");
+        let after = Sticky.assign(&less);
+        prop_assert!(spread(&after) <= 1);
+        prop_assert_eq!(moved(&before, &after, Some("c0"), None), vec![]);
+    }
+
+    #[test]
+    fn sticky_is_even_from_whatever_was_held(members in 1..9usize, counts in vec(0..9i32, 1..4), holders in vec(0..12usize, 27)) {
+        let mut group = of_equals(members, counts);
+        for (partition, holder) in partitions_of(&group).into_iter().zip(holders) {
+            // Some are nobody's.
+            if let Some(member) = group.members.get_mut(&*format!("c{holder}")) {
+                member.owned.push(partition);
+            }
+        }
+        let assignment = Sticky.assign(&group);
+        prop_assert!(spread(&assignment) <= 1);
+        let kept = |(id, member): (&Arc<str>, &MemberView)| member.owned.iter().filter(|p| assignment[id].contains(p)).count();
+        let kept: usize = group.members.iter().map(kept).sum();
+        // As many stay as can: each member's fair share of what it has.
+        let (all, share) = (partitions_of(&group).len(), partitions_of(&group).len() / members);
+        let mut held: Vec<_> = group.members.values().map(|member| member.owned.len()).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        let fair = |(nth, held): (usize, &usize)| (*held).min(share + usize::from(nth < all % members));
+        prop_assert_eq!(kept, held.iter().enumerate().map(fair).sum::<usize>());
+    }
+
+    /// With different subscriptions, too, no single move would make it more even.
+    #[test]
+    fn sticky_leaves_no_move_that_would_make_it_more_even(group in any_group()) {
+        let assignment = Sticky.assign(&group);
+        for (holder, partitions) in &assignment {
+            for partition in partitions {
+                let others = group.members.iter().filter(|(_, member)| member.is_subscribed(partition.topic()));
+                for (other, _) in others {
+                    prop_assert!(partitions.len() <= assignment[other].len() + 1, "{} could go from {} to {}", partition, holder, other);
+                }
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     sasl::Sasl,
 };
 use crate::{
-    assignor::{Assignor, Range, RoundRobin},
+    assignor::{Assignor, CooperativeSticky, Range},
     error::{BuildError, ConsumeErrorKind},
     model::is_topic_name,
     net::{self, NetConfig},
@@ -119,7 +119,7 @@ impl ConsumerBuilder {
             #[cfg(feature = "__rustls")]
             tls: None,
             sasl: None,
-            assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
+            assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
             isolation: Isolation::default(),
             offset_reset: None,
             commit_interval: Duration::from_secs(1),
@@ -192,7 +192,11 @@ impl ConsumerBuilder {
     }
 
     /// Offers these assignors to the group, preferred first; the coordinator picks one that all members offer. Default: `Range`, then
-    /// `RoundRobin`. Java: `partition.assignment.strategy`.
+    /// `CooperativeSticky`, as in Java: every group of Java's members or librdkafka's can be joined, and one restart of each member with
+    /// `CooperativeSticky` alone makes the group cooperative (KIP-429). Java: `partition.assignment.strategy`.
+    ///
+    /// With cooperative assignors only, a member reads on through rebalances what it keeps; with any other among them it hands back everything
+    /// before each. See [the manual](crate::manual::rebalancing).
     pub fn assignors(mut self, assignors: impl IntoIterator<Item = Arc<dyn Assignor>>) -> Self {
         self.assignors = assignors.into_iter().collect();
         self

@@ -94,13 +94,14 @@ pub struct Stats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupEvent {
-    /// These partitions are this member's from now on.
+    /// The member is part of a new generation, and these partitions are its own from now on.
     Assigned {
         /// The group's generation.
         generation: i32,
         /// This member's id.
         member_id: String,
-        /// All partitions that the member holds; none when it stands by.
+        /// The partitions that are new to it; all that it holds, unless the group is cooperative, where it keeps others through a rebalance.
+        /// None when it stands by, or gets nothing new.
         partitions: Vec<TopicPartition>,
     },
     /// Nothing of these partitions is in work any more, and what was finished is committed, as far as there was time.

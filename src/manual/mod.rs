@@ -3,3 +3,4 @@
 pub mod limits;
 pub mod non_obvious;
 pub mod performance;
+pub mod rebalancing;

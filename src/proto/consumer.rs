@@ -260,13 +260,15 @@ impl Consumer {
         let may_commit = self.coordinator_known && self.group.may_commit();
         let wall_ms = self.wall_ms(now);
         let view = self.cluster.view();
-        if let Some(ask) = self.group.poll_ask(now) {
+        if let Some(ask) = self.group.poll_ask(now, !self.committer.is_in_flight()) {
             return Some(ask);
         }
         if let Some(ask) = self.committer.poll_ask(now, self.group.membership(), may_commit) {
             return Some(ask);
         }
-        if let Some(ask) = self.positions.poll_ask(now, wall_ms, view, self.group.membership(), self.coordinator_known) {
+        // The coordinator reads nothing more from a connection on which a JoinGroup waits.
+        let may_ask_coordinator = self.coordinator_known && !self.group.is_joining();
+        if let Some(ask) = self.positions.poll_ask(now, wall_ms, view, self.group.membership(), may_ask_coordinator) {
             return Some(ask);
         }
         self.fetcher.poll_ask(now, view)
@@ -280,7 +282,7 @@ impl Consumer {
     fn deadline(&self) -> Option<Deadline> {
         let may_commit = self.coordinator_known && self.group.may_commit();
         let mut next = self.cluster.poll_timeout();
-        next = earliest(next, self.group.poll_timeout());
+        next = earliest(next, self.group.poll_timeout(!self.committer.is_in_flight()));
         next = earliest(next, self.committer.poll_timeout(may_commit));
         next = earliest(next, self.positions.poll_timeout());
         next = earliest(next, self.fetcher.poll_timeout());
@@ -302,7 +304,7 @@ impl Consumer {
         if due(self.cluster.poll_timeout()) {
             self.cluster.handle_timeout(now);
         }
-        if due(self.group.poll_timeout()) {
+        if due(self.group.poll_timeout(!self.committer.is_in_flight())) {
             self.group.handle_timeout(now);
         }
         if due(self.committer.poll_timeout(may_commit)) {
@@ -344,11 +346,8 @@ impl Consumer {
                 }
             }
             Command::Release { positions } => {
-                if self.release.is_some() {
-                    return;
-                }
                 for (handle, position) in positions {
-                    if self.is_current(&handle) {
+                    if self.is_current(&handle) && !self.is_released(&handle.partition) {
                         self.committer.handle_finished(now, &handle, position);
                     }
                 }
@@ -401,7 +400,7 @@ impl Consumer {
             if !self.is_current(&handle) {
                 continue;
             }
-            match &mut self.release {
+            match self.release.as_mut().filter(|release| release.partitions.contains(&handle.partition)) {
                 // What is finished after the drain was given up is not committed: the release would never end.
                 Some(Release { step: ReleaseStep::Committing, .. }) => continue,
                 Some(release) if !in_work => {
@@ -437,7 +436,7 @@ impl Consumer {
     }
 
     fn handle_seek(&mut self, now: Instant, partition: TopicPartition, to: SeekTarget) {
-        if self.release.is_some() || !self.owned.contains_key(&partition) {
+        if self.is_released(&partition) || !self.owned.contains_key(&partition) {
             return;
         }
         let handle = self.renew(&partition);
@@ -451,6 +450,11 @@ impl Consumer {
 
     fn is_current(&self, handle: &PartitionHandle) -> bool {
         self.owned.get(&handle.partition).is_some_and(|owned| owned.handle == *handle)
+    }
+
+    /// Whether a partition is being let go of.
+    fn is_released(&self, partition: &TopicPartition) -> bool {
+        self.release.as_ref().is_some_and(|release| release.partitions.contains(partition))
     }
 
     /// Takes a partition on under a new assignment number; every older handle of it is stale from here on.
@@ -478,15 +482,13 @@ impl Consumer {
 
     /// Starts over where a partition's topic is gone: what was read of it, or was committed, says nothing about another of its name.
     fn leave_topics_that_are_gone(&mut self, now: Instant) {
-        // What is being released goes anyway.
-        if self.release.is_some() {
-            return;
-        }
         let topics = &self.cluster.view().topics;
         let is_gone = |(partition, owned): (&TopicPartition, &mut Owned)| {
             owned.topic.is_over(topics.get(partition.topic())).then(|| partition.clone())
         };
-        let gone: Vec<_> = self.owned.iter_mut().filter_map(is_gone).collect();
+        let mut gone: Vec<_> = self.owned.iter_mut().filter_map(is_gone).collect();
+        // What is being released goes anyway.
+        gone.retain(|partition| !self.is_released(partition));
         for partition in gone {
             tracing::info!(target: "ottla", %partition, "the topic was deleted: if there is another of its name, reading starts over");
             let handle = self.renew(&partition);
@@ -506,24 +508,23 @@ impl Consumer {
         self.events.push_back(Event::Started { handle, position, committed });
     }
 
-    fn handles(&self) -> Vec<PartitionHandle> {
-        self.owned.values().map(|owned| owned.handle.clone()).collect()
-    }
-
-    fn lose_all(&mut self, now: Instant, why: String) {
-        let handles = self.handles();
-        for handle in &handles {
+    /// Fences what others may have already.
+    fn lose(&mut self, partitions: &[TopicPartition], why: String) {
+        let lost: Vec<_> =
+            partitions.iter().filter_map(|partition| self.owned.remove(partition)).map(|owned| owned.handle).collect();
+        for handle in &lost {
+            self.committer.lost(handle);
             self.forget(handle);
         }
-        self.committer.membership_lost(now);
-        self.positions.clear();
         if let Some(closing) = &mut self.closing {
-            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
+            closing.unfinished.uncommitted.extend(lost.iter().map(|handle| handle.partition.clone()));
         }
-        self.owned.clear();
-        self.release = None;
-        if !handles.is_empty() {
-            self.events.push_back(Event::Lost { handles, why });
+        self.release.take_if(|release| {
+            lost.iter().for_each(|handle| release.leave_out(&handle.partition));
+            release.partitions.is_empty()
+        });
+        if !lost.is_empty() {
+            self.events.push_back(Event::Lost { handles: lost, why });
         }
     }
 
@@ -572,18 +573,23 @@ impl Consumer {
             GroupEvent::CoordinatorUnknown { why } => self.lose_coordinator(now, &why),
             // Why was said before, and if nothing is subscribed to any more, nothing is joined again.
             GroupEvent::Release { .. } if planted!(RejoinWithoutRevoking) => self.group.handle_released(now),
-            GroupEvent::Release { deadline, .. } => self.start_release(now, deadline),
-            GroupEvent::Lost { why } => {
-                self.lose_all(now, why);
+            GroupEvent::Release { partitions, deadline, .. } => self.start_release(now, deadline, partitions),
+            GroupEvent::Lost { partitions, why } => {
+                self.lose(&partitions, why);
                 if let Some(closing) = &mut self.closing
                     && !closing.leaving
+                    && self.owned.is_empty()
                 {
                     closing.leaving = true;
                     self.leave(now);
                 }
             }
             GroupEvent::Assigned { generation, member_id, partitions, .. } => {
-                let handles: Vec<_> = partitions.iter().map(|partition| self.renew(partition)).collect();
+                let mut handles: Vec<_> = partitions.iter().map(|partition| self.renew(partition)).collect();
+                if planted!(RefetchKept) {
+                    let kept: Vec<_> = self.owned.keys().filter(|kept| !partitions.contains(kept)).cloned().collect();
+                    handles.extend(kept.iter().map(|partition| self.renew(partition)));
+                }
                 self.liveness.last_active = now;
                 self.liveness.next_look = now + self.settings.processing_timeout / 8;
                 for handle in &handles {
@@ -619,7 +625,7 @@ impl Consumer {
     fn handle_position_event(&mut self, now: Instant, event: PositionEvent) {
         match event {
             // Nothing begins, or goes on, that is being released.
-            PositionEvent::Resolved { .. } if self.release.is_some() => {}
+            PositionEvent::Resolved { handle, .. } if self.is_released(&handle.partition) => {}
             PositionEvent::Resolved { handle, position, committed, truncated } => {
                 let Some(owned) = self.owned.get(&handle.partition).filter(|owned| owned.handle == handle) else { return };
                 let back = truncated.is_some()
@@ -664,13 +670,11 @@ impl Consumer {
                 let watermarks = Watermarks { high: high_watermark, last_stable: last_stable_offset };
                 self.events.push_back(Event::Watermarks { handle, watermarks });
             }
-            FetchEvent::OutOfRange { .. } | FetchEvent::Validate { .. } | FetchEvent::Truncated { .. }
-                if self.release.is_some() => {}
-            // Its topic went in the same moment: the position that is being found for the next one is not to be replaced.
+            // It goes, or its topic went in the same moment: the position that is being found for the next one is not to be replaced.
             FetchEvent::OutOfRange { handle, .. }
             | FetchEvent::Validate { handle, .. }
             | FetchEvent::Truncated { handle, .. }
-                if !self.is_current(&handle) => {}
+                if self.is_released(&handle.partition) || !self.is_current(&handle) => {}
             FetchEvent::OutOfRange { handle, position } => {
                 self.positions.reset(now, &handle, position, "the leader says that the position is out of range");
             }
@@ -705,7 +709,8 @@ impl Consumer {
         tracing::warn!(target: "ottla", kind = ?problem.kind, fatal = problem.fatal, "{}", problem.what);
         let (now, fatal) = (self.now, problem.fatal);
         if fatal {
-            self.lose_all(now, problem.what.clone());
+            let all: Vec<_> = self.owned.keys().cloned().collect();
+            self.lose(&all, problem.what.clone());
         }
         self.events.push_back(Event::Problem(problem));
         if fatal && self.closing.is_none() {

@@ -40,6 +40,9 @@ pub(super) struct Client {
     /// What the core said, but for chunks and the like.
     pub(super) events: Vec<(Duration, String)>,
     pub(super) closed: Option<Unfinished>,
+    is_closing: bool,
+    /// Since when it has been giving something up.
+    revoking_since: Duration,
     /// Every partition that it holds, and whether it is being revoked.
     pub(super) holds: BTreeMap<TopicPartition, bool>,
     /// What it works on, with when that is done.
@@ -83,6 +86,8 @@ impl World {
             problems: Vec::new(),
             events: Vec::new(),
             closed: None,
+            is_closing: false,
+            revoking_since: Duration::ZERO,
             holds: BTreeMap::new(),
             in_hand: VecDeque::new(),
             eras: BTreeMap::new(),
@@ -148,6 +153,7 @@ impl World {
     /// The user closes its stream.
     pub(super) fn close(&mut self, client: usize, timeout: Duration) {
         self.tell(Who::Client(client), || format!("closes, within {timeout:?}"));
+        self.clients[client].is_closing = true;
         self.clients[client].handle.shutdown(timeout);
         self.settle(client);
     }
@@ -235,7 +241,7 @@ impl World {
                 judge.fail("a fetch of what is not owned", format!("{of} by client {client}"));
             }
         }
-        self.requests.push(Request { at: now, api, fetched });
+        self.requests.push(Request { at: now, client, api, fetched });
         self.network.request(now, link, frame, Asked { api, version, commits });
     }
 
@@ -300,7 +306,7 @@ impl World {
         let judge = self.judges.get_mut(&one.group).expect("made when the client joined");
         match &event {
             Event::Assigned { handles, generation, .. } => {
-                one.holds = handles.iter().map(|handle| (handle.partition.clone(), false)).collect();
+                one.holds.extend(handles.iter().map(|handle| (handle.partition.clone(), false)));
                 handles.iter().for_each(|handle| *one.eras.entry(handle.partition.clone()).or_default() += 1);
                 let partitions: Vec<_> = one.holds.keys().cloned().collect();
                 judge.assigned(at, client, *generation, &partitions);
@@ -316,13 +322,19 @@ impl World {
                 judge.received(client, chunk.data.len(), one.budget);
             }
             Event::Revoking(handles) => {
+                one.revoking_since = at;
                 for handle in handles {
                     one.holds.insert(handle.partition.clone(), true);
                     judge.revoking(at, client, &handle.partition);
                 }
             }
             Event::Revoked(handles) | Event::Lost { handles, .. } => {
+                let is_revoked = matches!(event, Event::Revoked(_));
+                let in_good_time = is_revoked && !one.is_closing && at < one.revoking_since + self.in_good_time;
                 for handle in handles {
+                    if in_good_time {
+                        judge.handed_back(at, client, &handle.partition);
+                    }
                     one.holds.remove(&handle.partition);
                     *one.eras.entry(handle.partition.clone()).or_default() += 1;
                     judge.released(at, client, &handle.partition);

@@ -9,7 +9,7 @@ use super::{
     world::{builder_of, ms, secs},
 };
 use crate::{
-    assignor::{Assignor, Range as RangeAssignor, RoundRobin},
+    assignor::{Assignor, CooperativeSticky, Range as RangeAssignor, RoundRobin, Sticky},
     consumer::{Consumer, ConsumerBuilder, OffsetReset},
     proto::backoff::Rng,
 };
@@ -100,6 +100,32 @@ const RELEASES: [Release; 8] = [
 /// The first release whose OffsetForLeaderEpoch consumers may use (KIP-320).
 const EPOCHS_SINCE: Release = Release::new(2, 3);
 
+/// What the members offer; those that start in the second half may offer something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Assigning {
+    Eager,
+    EagerRolled,
+    Sticky,
+    Cooperative,
+    /// The group is on its way from eager to cooperative, or back.
+    ToCooperative,
+    FromCooperative,
+}
+
+impl Assigning {
+    fn assignors(self, is_late: bool) -> Vec<Arc<dyn Assignor>> {
+        let (range, round_robin): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(RangeAssignor), Arc::new(RoundRobin));
+        let (sticky, cooperative): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(Sticky), Arc::new(CooperativeSticky));
+        match (self, is_late) {
+            (Self::Eager, _) | (Self::EagerRolled, false) => vec![range, round_robin],
+            (Self::EagerRolled, true) => vec![round_robin, range],
+            (Self::Sticky, _) => vec![sticky, range],
+            (Self::Cooperative, _) | (Self::ToCooperative, true) | (Self::FromCooperative, false) => vec![cooperative],
+            (Self::ToCooperative, false) | (Self::FromCooperative, true) => vec![range, cooperative],
+        }
+    }
+}
+
 /// What was drawn.
 #[derive(Clone)]
 pub(super) struct Draw {
@@ -112,12 +138,13 @@ pub(super) struct Draw {
     pub(super) steps: u64,
     /// The longest pause between two steps.
     pub(super) pause_ms: u64,
-    /// Members that start in the second half prefer another assignor.
-    pub(super) rolls: bool,
+    assigning: Assigning,
+    /// Members go on claiming what they have lost.
+    pub(super) claims_lost: bool,
     session_timeout: Duration,
     heartbeat_interval: Duration,
     commit_interval: Duration,
-    drain_timeout: Duration,
+    pub(super) drain_timeout: Duration,
     fetch_max_wait: Duration,
     buffer_bytes_max: usize,
     partition_fetch_bytes_max: usize,
@@ -145,6 +172,21 @@ impl Draw {
         if reading == Reading::AtMostOnce {
             troubles.retain(|trouble| *trouble != Trouble::FormerLeaders);
         }
+        let assigning = [
+            Assigning::Eager,
+            Assigning::Eager,
+            Assigning::EagerRolled,
+            Assigning::Sticky,
+            Assigning::Cooperative,
+            Assigning::Cooperative,
+            Assigning::ToCooperative,
+            Assigning::FromCooperative,
+        ][below(8) as usize];
+        // A coordinator that takes a group over knows of each member only the assignor that was selected: to it the old members offer
+        // nothing else until they join again, and who offers only another one is refused.
+        if matches!(assigning, Assigning::ToCooperative | Assigning::FromCooperative) {
+            troubles.retain(|trouble| !matches!(trouble, Trouble::Coordinators | Trouble::BrokerStops | Trouble::BrokerKills));
+        }
         let session_timeout = ms([6_000, 10_000, 20_000][below(3) as usize]);
         Self {
             reading,
@@ -155,7 +197,8 @@ impl Draw {
             clients_max: 1 + below(5) as usize,
             steps: 10 + below(40),
             pause_ms: [100, 800, 2_500][below(3) as usize],
-            rolls: below(4) == 0,
+            assigning,
+            claims_lost: below(3) == 0,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
             commit_interval: ms([20, 300, 5_000][below(3) as usize]),
@@ -174,11 +217,9 @@ impl Draw {
 
     /// Describes a consumer of a group as this life has them.
     pub(super) fn builder(&self, group: &str, is_late: bool) -> ConsumerBuilder {
-        let (range, round_robin): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(RangeAssignor), Arc::new(RoundRobin));
-        let assignors = if self.rolls && is_late { [round_robin, range] } else { [range, round_robin] };
         builder_of(group)
             .subscribe(["orders", "extra"])
-            .assignors(assignors)
+            .assignors(self.assigning.assignors(is_late))
             .offset_reset(OffsetReset::Earliest)
             .session_timeout(self.session_timeout)
             .heartbeat_interval(self.heartbeat_interval)
@@ -193,6 +234,10 @@ impl Draw {
             .unacked_records_max(self.unacked_records_max)
             .request_timeout(secs(5))
             .metadata_max_age(secs(10))
+    }
+
+    pub(super) fn has_any_of(&self, troubles: &[Trouble]) -> bool {
+        self.troubles.iter().any(|trouble| troubles.contains(trouble))
     }
 
     pub(super) fn read(&self, consumer: Consumer) -> Records {
@@ -234,9 +279,11 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
+            self.assigning,
+            if self.claims_lost { " claiming what is lost" } else { "" },
             self.release,
             self.partitions,
             self.clients_max,

@@ -1,12 +1,18 @@
 //! Coming, going, and who owns what: each scenario is something that went wrong elsewhere.
 
+use std::sync::Arc;
+
 use ottla_mock::{Api, ResponseError, Verdict};
 
 use super::{
     user::Records,
     world::{GROUP, World, builder, ms, orders, secs},
 };
-use crate::{error::ConsumeErrorKind, model::TopicPartition};
+use crate::{
+    assignor::{Assignor, CooperativeSticky},
+    error::ConsumeErrorKind,
+    model::TopicPartition,
+};
 
 /// Elsewhere, a commit between JoinGroup and SyncGroup, or one overtaken by a JoinGroup, cost the assignment (librdkafka #4059, #4908).
 /// The judge asserts that there is none of the first kind; here is the second.
@@ -307,4 +313,38 @@ fn members_that_come_and_go_quickly_are_settled_within_seconds() {
         world.produce(partition, 1);
     }
     world.finish(secs(5));
+}
+
+/// KIP-429: a member that joins holds nothing up but what it takes. Here the group waits for a member that is stopped, for as long as its session.
+#[test]
+fn what_a_cooperative_member_keeps_is_read_while_the_group_rebalances() {
+    let mut world = World::new(4);
+    let cooperative = || {
+        let assignors: [Arc<dyn Assignor>; 1] = [Arc::new(CooperativeSticky)];
+        builder().assignors(assignors).session_timeout(secs(10)).heartbeat_interval(ms(300))
+    };
+    let read = |consumer: crate::consumer::Consumer| Records::AtLeastOnce(consumer.at_least_once());
+    let [first, second] = [world.join(cooperative(), read), world.join(cooperative(), read)];
+    world.run(secs(8));
+    let kept: Vec<_> = world.clients[first].holds.keys().cloned().collect();
+    assert_eq!((kept.len(), world.clients[second].holds.len()), (2, 2));
+    world.freeze(second, true);
+    world.join(cooperative(), read);
+    world.run(secs(3));
+    assert_eq!(world.clients[first].said("Rejoining").len(), 1, "it waits for the group");
+    world.produce(kept[0].partition(), 50);
+    world.run(ms(500));
+    let handed = world.judge().handed_out.iter().filter(|handed| handed.client == first && handed.partition == kept[0]).count();
+    assert_eq!(handed, 50, "{}", world.report());
+    assert!(world.clients[first].said("Revoking").is_empty());
+    world.freeze(second, false);
+    world.finish(secs(60));
+    assert!(world.clients[first].said("Lost").is_empty());
+    assert_eq!((world.clients[first].holds.len(), world.repeats()), (1, 0), "{}", world.report());
+    // What is kept is fetched on, from where it was.
+    let fetches = world.requests.iter().filter(|request| request.client == first).flat_map(|request| &request.fetched);
+    for kept in world.clients[first].holds.keys() {
+        let offsets: Vec<_> = fetches.clone().filter(|(of, _)| of == kept).map(|(_, offset)| *offset).collect();
+        assert!(offsets.is_sorted(), "{kept}: {offsets:?}");
+    }
 }

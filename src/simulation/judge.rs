@@ -178,6 +178,12 @@ impl Judge {
         self.observe(at, &Event::Revoking { member: member(client), partition });
     }
 
+    /// In good time, and with nothing against its commits.
+    pub(super) fn handed_back(&mut self, at: Duration, client: usize, of: &TopicPartition) {
+        let partition = self.partition(of);
+        self.contract.handed_back(at, member(client), &partition);
+    }
+
     pub(super) fn released(&mut self, at: Duration, client: usize, of: &TopicPartition) {
         let partition = self.partition(of);
         self.seeking.remove(&(client, of.clone()));

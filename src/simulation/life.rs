@@ -13,12 +13,12 @@ use kafka_protocol::messages::{
 use ottla_mock::{Api, Outcome, ResponseError, Settings, Verdict};
 
 use super::{
-    draw::{Draw, Trouble},
+    draw::{Draw, Reading, Trouble},
     judge::Failure,
     story::{Story, Telling, Who},
     world::{GROUP, World, ms, orders, secs},
 };
-use crate::{consumer::SeekTo, model::TopicPartition, proto::backoff::Rng};
+use crate::{consumer::SeekTo, model::TopicPartition, planted, proto::backoff::Rng};
 
 /// Longer than a session, than metadata may age, and than any user holds on to something.
 const HEALED_WITHIN: Duration = secs(90);
@@ -70,12 +70,17 @@ struct Life {
 pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     let mut rng = Rng::new(seed);
     let draw = Draw::new(&mut rng);
+    planted::set_claims_lost(draw.claims_lost);
     let mut settings = Settings::default();
     settings.release = draw.release;
     settings.group_initial_rebalance_delay = ms([0, 0, 1_000][(rng.next_u64() % 3) as usize]);
     let mut world = World::seeded(draw.partitions, seed, settings);
     world.connections_hold = false;
     world.is_strict = false;
+    // Where no commit is refused or held back, and what is acked is to be committed.
+    if draw.reading != Reading::Manual && !draw.has_any_of(&[Trouble::Requests, Trouble::Topics, Trouble::Retention]) {
+        world.in_good_time = draw.drain_timeout;
+    }
     world.may_be_fatal = false;
     world.network.latency = draw.latency.clone();
     world.story = Story::new(telling);
@@ -314,6 +319,7 @@ impl Life {
             self.world.produce_to(of, 2);
         }
         self.world.run(secs(2));
+        planted::set_claims_lost(false);
         self.world.heal();
         self.world.restart_brokers();
         for group in self.groups.clone() {
@@ -341,6 +347,11 @@ impl Life {
         }
         // Whoever seeks the end must have found it, before there is something beyond.
         self.world.run(secs(5));
+        if self.draw.claims_lost {
+            // What was withheld for the sake of who did not hold it is given to somebody, once nobody's claim is on its way any more.
+            self.world.run(secs(25));
+            self.groups.iter().for_each(|group| self.world.rebalance_of(group));
+        }
         let seekers = self.draw.troubles.contains(&Trouble::Seeks);
         for of in partitions.iter().filter(|_| seekers) {
             self.world.produce_to(of, 3);

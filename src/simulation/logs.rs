@@ -10,8 +10,13 @@ impl World {
     pub(super) fn create(&mut self, name: &str, partitions: i32) {
         self.tell(Who::Operator, || format!("creates {name} with {partitions} partitions"));
         self.kafka.create_topic(name, partitions as usize);
+        let at = self.elapsed();
         for number in 0..partitions {
-            self.truth.insert(TopicPartition::new(name, number), Default::default());
+            let of = TopicPartition::new(name, number);
+            if let Some(end) = self.former_ends.get(&of).filter(|_| !self.topics_have_ids) {
+                self.judges.values_mut().for_each(|judge| judge.excuse(at, &of, *end));
+            }
+            self.truth.insert(of, Default::default());
         }
         self.drain_kafka();
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ottla_mock::{Api, Input as BrokerInput, Kafka, Output as BrokerOutput, Settings};
+use ottla_mock::{Api, Input as BrokerInput, Kafka, Output as BrokerOutput, Release, Settings};
 
 use super::{
     client::Client,
@@ -55,9 +55,13 @@ pub(super) fn builder_of(group: &str) -> ConsumerBuilder {
         .processing_timeout(secs(60))
 }
 
+/// The first release whose topics have ids (KIP-516).
+const TOPIC_IDS_SINCE: Release = Release::new(2, 8);
+
 /// A request, as a test looks back at it.
 pub(super) struct Request {
     pub(super) at: Instant,
+    pub(super) client: usize,
     pub(super) api: Api,
     /// Fetch: which partitions it asked for, and from where.
     pub(super) fetched: Vec<(TopicPartition, i64)>,
@@ -85,6 +89,8 @@ pub(super) struct World {
     pub(super) connections_hold: bool,
     /// Scenarios have faults that nobody can go on after; lives have none.
     pub(super) may_be_fatal: bool,
+    /// Whoever gives a partition up sooner than this has committed everything of it that is finished.
+    pub(super) in_good_time: Duration,
     /// A broken promise is a panic at once.
     pub(super) is_strict: bool,
     /// The offsets that consumers are to see.
@@ -93,6 +99,8 @@ pub(super) struct World {
     pub(super) open: Vec<(TopicPartition, Range<i64>)>,
     /// Where the last transaction's marker lies: a log that loses it has that transaction open for ever.
     pub(super) markers: BTreeMap<TopicPartition, i64>,
+    /// Where topics have none, what a member goes on reading may be of another topic of the name.
+    pub(super) topics_have_ids: bool,
     /// Where logs of this name ended that were deleted.
     pub(super) former_ends: BTreeMap<TopicPartition, i64>,
     pub(super) names: sight::Names,
@@ -113,6 +121,7 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "some moment to begin with: only differences are looked at")]
         let start = Instant::now();
         (settings.brokers, settings.seed) = (3, seed);
+        let topics_have_ids = settings.release >= TOPIC_IDS_SINCE;
         let mut world = Self {
             start,
             now: start,
@@ -126,10 +135,12 @@ impl World {
             bytes_fetched: 0,
             connections_hold: true,
             may_be_fatal: true,
+            in_good_time: Duration::ZERO,
             is_strict: true,
             truth: BTreeMap::new(),
             open: Vec::new(),
             markers: BTreeMap::new(),
+            topics_have_ids,
             former_ends: BTreeMap::new(),
             names: sight::Names::default(),
             leaders: BTreeMap::new(),

@@ -94,6 +94,34 @@ impl Subscription {
     }
 }
 
+/// What a member of the eager sticky assignor had in its last generation: the user data that it sends (KIP-54, KIP-341). They have no version:
+/// the generation was appended later, and may be missing.
+pub(crate) fn encode_sticky(partitions: &[TopicPartition], generation: Generation) -> Bytes {
+    let mut out = BytesMut::new();
+    put_partitions(&mut out, partitions);
+    out.put_i32(generation.0);
+    out.freeze()
+}
+
+/// Decodes what `encode_sticky` encodes, here or in another client.
+pub(crate) fn decode_sticky(data: &[u8]) -> Result<(Vec<TopicPartition>, Option<Generation>), BlobError> {
+    let mut input = Reader { blob: data, at: 0 };
+    let partitions = input.partitions()?;
+    let generation = if input.at < data.len() { Some(Generation(input.i32()?)) } else { None };
+    Ok((partitions, generation.filter(|generation| generation.0 >= 0)))
+}
+
+/// The generation in which a cooperative member got what it holds, as user data: for readers who know no newer way to be told.
+pub(crate) fn encode_cooperative(generation: Generation) -> Bytes {
+    Bytes::copy_from_slice(&generation.0.to_be_bytes())
+}
+
+/// Decodes what `encode_cooperative` encodes, here or in another client.
+pub(crate) fn decode_cooperative(data: &[u8]) -> Result<Option<Generation>, BlobError> {
+    let generation = Generation(Reader { blob: data, at: 0 }.i32()?);
+    Ok(Some(generation).filter(|generation| generation.0 >= 0))
+}
+
 /// Encodes what the leader gives to one member.
 pub(crate) fn encode_assignment(partitions: &[TopicPartition], user_data: Option<&Bytes>) -> Bytes {
     let mut out = BytesMut::new();

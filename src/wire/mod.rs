@@ -15,7 +15,10 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use consumer_protocol::{PROTOCOL_TYPE, Subscription, decode_assignment, encode_assignment};
+pub(crate) use consumer_protocol::{
+    BlobError, PROTOCOL_TYPE, Subscription, decode_assignment, decode_cooperative, decode_sticky, encode_assignment,
+    encode_cooperative, encode_sticky,
+};
 pub(crate) use request::{
     CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
     ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use kafka_harness::Librdkafka;
-use ottla::{Assignor, ConsumeErrorKind, Consumer, GroupEvent, Range, RoundRobin};
+use ottla::{Assignor, ConsumeErrorKind, Consumer, CooperativeSticky, GroupEvent, Range, RoundRobin, Sticky};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -19,7 +19,12 @@ use crate::{
 };
 
 fn assignor(name: &str) -> Arc<dyn Assignor> {
-    if name == "range" { Arc::new(Range) } else { Arc::new(RoundRobin) }
+    match name {
+        "range" => Arc::new(Range),
+        "roundrobin" => Arc::new(RoundRobin),
+        "sticky" => Arc::new(Sticky),
+        _ => Arc::new(CooperativeSticky),
+    }
 }
 
 async fn members_come_and_go(name: &str) {
@@ -69,6 +74,16 @@ async fn one_partition_has_one_owner_with_range() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_roundrobin() {
     members_come_and_go("roundrobin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_has_one_owner_with_sticky() {
+    members_come_and_go("sticky").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_partition_has_one_owner_with_cooperative_sticky() {
+    members_come_and_go("cooperative-sticky").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +231,75 @@ async fn java_and_librdkafka_and_ottla_share_a_group_with_range() {
 #[tokio::test(flavor = "multi_thread")]
 async fn java_and_librdkafka_and_ottla_share_a_group_with_roundrobin() {
     mixed_group("roundrobin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_and_librdkafka_and_ottla_share_a_group_with_cooperative_sticky() {
+    mixed_group("cooperative-sticky").await;
+}
+
+/// librdkafka knows no eager sticky assignor: of its user data Java's members are the judges.
+#[tokio::test(flavor = "multi_thread")]
+async fn java_and_ottla_share_a_group_with_sticky() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("sticky", 6), kafka.group("sticky-mixed"));
+    let settings = || builder(kafka.bootstrap(), &group, &topic).assignors([assignor("sticky")]);
+    let fast = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300")];
+    // Java leads; then ottla does, and Java's claims are read here.
+    let java = kafka.admin.join("java-sticky", &group, &[&topic], "sticky", &fast).unwrap();
+    eventually_async("Java holds everything", DEADLINE, || java.status().unwrap().assigned.len() == 6).await;
+    let first = Member::join(settings()).await;
+    eventually_async("three each", DEADLINE, || (java.status().unwrap().assigned.len(), first.partitions().len()) == (3, 3))
+        .await;
+    let of_java = |java: &kafka_harness::JavaMember<'_>| java.status().unwrap().assigned.into_iter().collect::<BTreeSet<_>>();
+    let (kept_by_java, kept) = (of_java(&java), first.partitions());
+    let second = Member::join(settings()).await;
+    eventually_async("two each", DEADLINE, || {
+        [java.status().unwrap().assigned.len(), first.partitions().len(), second.partitions().len()] == [2, 2, 2]
+    })
+    .await;
+    assert!(of_java(&java).is_subset(&kept_by_java), "Java keeps two of its three");
+    assert!(first.partitions().iter().all(|partition| kept.contains(partition)), "so does ottla");
+    java.stop().unwrap();
+    settled(&[first, second], 6).await;
+}
+
+/// Round by round of restarts, a group goes from eager to cooperative and back, reading all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_rolled_from_range_to_cooperative_sticky_and_back() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("rolled", 6), kafka.group("rolled"));
+    let join = |names: &'static [&'static str]| {
+        Member::join(builder(kafka.bootstrap(), &group, &topic).assignors(names.iter().map(|name| assignor(name))))
+    };
+    let mut members = vec![join(&["range"]).await, join(&["range"]).await];
+    let mut seen = Vec::new();
+    let rounds: [(&[&str], &str); 4] = [
+        (&["range", "cooperative-sticky"], "range"),
+        (&["cooperative-sticky"], "cooperative-sticky"),
+        (&["range", "cooperative-sticky"], "range"),
+        (&["range"], "range"),
+    ];
+    for (round, (names, selected)) in (1..).zip(rounds) {
+        for _ in 0..2 {
+            kafka.produce(&topic, 6, 50);
+            seen.extend(members.remove(0).leave().await);
+            members.push(join(names).await);
+        }
+        settled(&members, 6).await;
+        eventually_async("all is read", DEADLINE, || {
+            seen.iter().copied().chain(members.iter().flat_map(Member::seen)).collect::<BTreeSet<_>>()
+                == all_places(6, round * 100)
+        })
+        .await;
+        assert_eq!(kafka.admin.group(&group).unwrap().assignor, selected, "round {round}");
+        assert!(members.iter().all(|member| member.errors().is_empty()));
+    }
+    for member in members {
+        seen.extend(member.leave().await);
+    }
+    assert!(counts(seen).into_values().all(|count| count == 1), "nothing twice on clean leaves");
+    assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [400; 6]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Consumer, release::ReleaseStep};
+use super::{
+    Consumer,
+    release::{Release, ReleaseStep},
+};
 use crate::proto::{Deadline, Problem, ProblemKind, message::Event};
 
 /// Does the user's program still take records, or ack them?
@@ -25,7 +28,8 @@ impl Consumer {
     /// A member that stalls while its partitions are awaited elsewhere holds up the whole group: it is looked at all the same, until
     /// nothing of it is in work any more.
     fn is_watched(&self) -> bool {
-        let is_committing = self.release.as_ref().is_some_and(|release| release.step == ReleaseStep::Committing);
+        let is_last = |release: &Release| release.partitions.len() == self.owned.len() && release.step == ReleaseStep::Committing;
+        let is_committing = self.release.as_ref().is_some_and(is_last);
         !self.owned.is_empty() && !self.liveness.stalled && !is_committing && self.closing.is_none()
     }
 

@@ -1,7 +1,8 @@
-//! Letting go of everything owned, for a rebalance or for good: revoke, drain, commit, let go.
+//! Letting go of partitions, of some for a rebalance or of all for good: revoke, drain, commit, let go.
 
 use std::{
     collections::BTreeSet,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -14,8 +15,9 @@ use crate::{
     },
 };
 
-/// A release of everything owned, in progress.
+/// A release in progress. What is not in it is read on, and committed.
 pub(super) struct Release {
+    pub(super) partitions: BTreeSet<TopicPartition>,
     /// Until when to wait for what is in work.
     pub(super) drain_until: Instant,
     /// What is still in work.
@@ -46,6 +48,12 @@ pub(super) struct Closing {
 }
 
 impl Release {
+    /// It is somebody else's already.
+    pub(super) fn leave_out(&mut self, partition: &TopicPartition) {
+        self.partitions.remove(partition);
+        self.in_work.remove(partition);
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Deadline> {
         match self.step {
             ReleaseStep::Draining => Some((self.drain_until, "drain")),
@@ -57,22 +65,39 @@ impl Release {
 }
 
 impl Consumer {
-    pub(super) fn start_release(&mut self, now: Instant, deadline: Instant) {
-        if self.release.is_some() {
-            return;
+    /// Begins to let go of these, or of these too.
+    pub(super) fn start_release(&mut self, now: Instant, deadline: Instant, partitions: Vec<TopicPartition>) {
+        let owned = partitions.iter().filter_map(|partition| self.owned.get(partition));
+        let handles: Vec<_> =
+            owned.map(|owned| owned.handle.clone()).filter(|handle| !self.is_released(&handle.partition)).collect();
+        for handle in &handles {
+            self.positions.remove(handle);
+            self.fetcher.remove(handle);
         }
-        for handle in self.handles() {
-            self.positions.remove(&handle);
-            self.fetcher.remove(&handle);
-            self.redeliveries.retain(|_, (of, _)| *of != handle);
-        }
+        let partitions: BTreeSet<_> = handles.iter().map(|handle| handle.partition.clone()).collect();
+        self.redeliveries.retain(|_, (of, _)| !partitions.contains(&of.partition));
         // The commit needs some of the time that is left, however little that is.
         let left = deadline.saturating_duration_since(now);
         let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
         // Of what has not begun, nothing can be in work.
-        let in_work = self.owned.iter().filter(|(_, owned)| owned.started).map(|(partition, _)| partition.clone()).collect();
-        self.release = Some(Release { drain_until, in_work, step: ReleaseStep::Draining, commit_until: deadline });
-        self.events.push_back(Event::Revoking(self.handles()));
+        let in_work = self.owned.iter().filter(|(partition, owned)| owned.started && partitions.contains(partition));
+        let in_work: BTreeSet<_> = in_work.map(|(partition, _)| partition.clone()).collect();
+        match &mut self.release {
+            Some(release) => {
+                release.commit_until = release.commit_until.min(deadline);
+                if partitions.is_empty() {
+                    return;
+                }
+                release.partitions.extend(partitions);
+                release.in_work.extend(in_work);
+                (release.step, release.drain_until) = (ReleaseStep::Draining, drain_until);
+            }
+            release => {
+                let step = ReleaseStep::Draining;
+                *release = Some(Release { partitions, drain_until, in_work, step, commit_until: deadline });
+            }
+        }
+        self.events.push_back(Event::Revoking(handles));
         self.events.push_back(Event::ReadProgress);
     }
 
@@ -103,25 +128,28 @@ impl Consumer {
                 let partitions: Vec<_> = release.in_work.iter().map(ToString::to_string).collect();
                 tracing::warn!(target: "ottla", partitions = partitions.join(", "), "released with records still in work: they will be read again");
             }
-            self.committer.flush(now);
+            if !planted!(AcknowledgeBeforeCommit) {
+                self.committer.flush(now);
+            }
             return true;
         }
-        let settled = self.committer.is_settled();
+        let settled = self.committer.is_settled(&release.partitions) || planted!(AcknowledgeBeforeCommit);
         if !settled && now < release.commit_until {
             return false;
         }
+        let partitions = mem::take(&mut release.partitions);
         self.release = None;
-        let handles = self.handles();
-        if let Some(closing) = &mut self.closing
-            && !settled
-        {
-            closing.unfinished.uncommitted = handles.iter().map(|handle| handle.partition.clone()).collect();
-        }
+        let released = partitions.iter().filter_map(|partition| self.owned.remove(partition));
+        let handles: Vec<_> = released.map(|owned| owned.handle).collect();
         for handle in &handles {
             self.forget(handle);
         }
-        self.owned.clear();
         self.events.push_back(Event::Revoked(handles));
+        if let Some(closing) = &mut self.closing
+            && !settled
+        {
+            closing.unfinished.uncommitted = partitions.into_iter().collect();
+        }
         match &mut self.closing {
             Some(closing) => {
                 closing.leaving = true;
@@ -149,11 +177,8 @@ impl Consumer {
         if leaving {
             return self.leave(now);
         }
-        match &mut self.release {
-            // A rebalance is releasing everything already: what follows it is leaving instead of joining.
-            Some(release) => release.commit_until = release.commit_until.min(deadline),
-            None => self.start_release(now, deadline),
-        }
+        // Also where a rebalance is releasing already: what follows it is leaving instead of joining.
+        self.start_release(now, deadline, self.owned.keys().cloned().collect());
         // Closing waits for the user's work as long as the caller said, not as long as a rebalance would.
         let left = deadline.saturating_duration_since(now);
         if let Some(release) = &mut self.release {

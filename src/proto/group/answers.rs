@@ -6,7 +6,7 @@ use tracing::{debug, info, trace, warn};
 
 use super::{
     GroupEvent,
-    classic::{Call, Classic, Kind, Pace},
+    classic::{Call, Classic, Kind, Last, Pace},
     errors::{self, Reaction},
     leader::{Plan, Roster, Snapshot},
     state::{Lead, LeaveStep, Leaving, Round, State, Sync},
@@ -107,7 +107,7 @@ impl Classic {
             return self.advance(|_| State::Unjoined);
         }
         if leads && !response.members.is_empty() {
-            let (roster, unreadable) = Roster::read(&response.members);
+            let (roster, unreadable) = Roster::read(&response.members, &*assignor);
             for what in unreadable {
                 warn!(group = %self.config.group, "{what}");
                 self.say(now, ProblemKind::Protocol, None, format!("{what}; it is assigned nothing"));
@@ -214,15 +214,23 @@ impl Classic {
         let leader = round.lead.is_some();
         let outdated = round.lead.as_ref().and_then(|lead| lead.own_share.as_ref()).is_some_and(|share| *share != partitions);
         let Membership { member_id, generation } = self.membership.clone();
-        info!(group = %self.config.group, %member_id, generation = generation.0, ?partitions, "assigned");
-        self.owned = !partitions.is_empty();
+        let assigned: BTreeSet<_> = partitions.iter().cloned().collect();
+        let back: Vec<_> = self.owned.difference(&assigned).cloned().collect();
+        let added: Vec<_> = assigned.difference(&self.owned).cloned().collect();
+        let kept = self.owned.len() - back.len();
+        info!(group = %self.config.group, %member_id, generation = generation.0, ?added, ?back, kept, "assigned");
+        self.owned.extend(assigned);
+        self.last = Last { generation, partitions };
         self.forget_problems();
-        self.events.push_back(GroupEvent::Assigned { generation, member_id, protocol, leader, partitions });
+        self.events.push_back(GroupEvent::Assigned { generation, member_id, protocol, leader, partitions: added });
         self.advance(|old| match old {
             State::Syncing { round, .. } => State::Stable { round, since: now },
             other => other,
         });
-        if outdated {
+        if !back.is_empty() {
+            let count = back.len();
+            self.hand_back(now, back, format!("{count} of its partitions are to be others': released, they can be assigned"));
+        } else if outdated {
             self.rebalance(now, "the assignment that the coordinator kept for us no longer fits the topics".to_owned());
         } else {
             self.compare_snapshot(now);
@@ -337,7 +345,7 @@ impl Classic {
         }
     }
 
-    /// JoinGroup or SyncGroup was refused; the round is over, and nothing is owned.
+    /// JoinGroup or SyncGroup was refused; the round is over, and what is held through it is held on, unless it is said to be lost.
     fn on_refused(&mut self, now: Instant, call: &Call, tried: &str, code: ErrorCode, reaction: Reaction) {
         let why = format!("{tried} was answered with {code}");
         match reaction {

@@ -1,7 +1,7 @@
 //! The classic protocol's member: its interface, its timers, its requests. What the answers do stands in `answers`.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,13 +19,17 @@ use super::{
 #[cfg(test)]
 use crate::proto::group::state::Name;
 use crate::{
-    model::Generation,
+    assignor::{Assignor, RebalanceProtocol},
+    model::{Generation, TopicPartition},
     proto::{
         Ask, ClusterView, Deadline, Membership, Owner, Problem, ProblemKind, Target,
         backoff::{Backoff, Rng},
         earliest, invariant,
     },
-    wire::{ErrorCode, JoinGroupRequest, LeaveGroupRequest, MemberRequest, Request, Subscription, SyncGroupRequest},
+    wire::{
+        ErrorCode, JoinGroupRequest, LeaveGroupRequest, MemberRequest, Request, Subscription, SyncGroupRequest,
+        encode_cooperative, encode_sticky,
+    },
 };
 
 /// How much longer than the rebalance timeout to wait for an answer to JoinGroup: the coordinator answers when that is over.
@@ -55,8 +59,10 @@ pub(crate) struct Classic {
     /// What is wanted, sorted, each once.
     pub(super) subscription: Vec<Arc<str>>,
     pub(super) state: State,
-    /// Whether our surroundings hold partitions in our name.
-    pub(super) owned: bool,
+    /// What our surroundings hold in our name.
+    pub(super) owned: BTreeSet<TopicPartition>,
+    /// What was assigned last, for the sticky assignors.
+    pub(super) last: Last,
     pub(super) coordinator: Coordinator,
     pub(super) pulse: Pulse,
     pub(super) rejoin: Rejoin,
@@ -108,6 +114,13 @@ pub(super) enum Kind {
     Leave,
 }
 
+/// The last assignment, whatever became of it.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) generation: Generation,
+    pub(super) partitions: Vec<TopicPartition>,
+}
+
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -127,7 +140,8 @@ impl Classic {
             membership: Membership::none(),
             subscription: Vec::new(),
             state: State::Unjoined,
-            owned: false,
+            owned: BTreeSet::new(),
+            last: Last { generation: Generation::NONE, partitions: Vec::new() },
             coordinator: Coordinator { known: false, found: 0, asked_for: false },
             pulse: Pulse::new(config.heartbeat_interval, config.session_timeout, backoff()),
             rejoin: Rejoin {
@@ -191,10 +205,10 @@ impl Classic {
         }
     }
 
-    /// Nothing is held in our name any more, and no commit is under way: the answer to `Release`.
+    /// What was to be released is not held in our name any more, and no commit of it is under way: the answer to `Release`.
     pub(crate) fn handle_released(&mut self, now: Instant) {
-        if matches!(self.state, State::Releasing { .. }) {
-            self.owned = false;
+        if let State::Releasing { partitions, .. } = &self.state {
+            partitions.iter().for_each(|partition| _ = self.owned.remove(partition));
             self.advance(|_| State::Unjoined);
             self.settle(now);
         }
@@ -238,7 +252,7 @@ impl Classic {
 
     /// Leaves the group for good; everything owned has been released before. `Left` follows within seconds, whatever happens.
     pub(crate) fn handle_leave(&mut self, now: Instant, reason: String) {
-        self.owned = false;
+        self.owned.clear();
         match &mut self.state {
             State::Left => {}
             State::Leaving(leaving) => leaving.then = Afterwards::Left,
@@ -254,8 +268,9 @@ impl Classic {
             self.reset(now, true, why);
         }
         match &self.state {
-            State::Releasing { until } if *until <= now => {
-                self.lose("what was in work could not be released within the rebalance timeout");
+            State::Releasing { partitions, until } if *until <= now => {
+                let partitions = partitions.clone();
+                self.lose_some(partitions, "what was in work could not be released within the rebalance timeout");
                 self.advance(|_| State::Unjoined);
             }
             State::Assigning { until, .. } if *until <= now => self.assign(true),
@@ -291,13 +306,14 @@ impl Classic {
         matches!(self.state, State::Stable { .. } | State::Releasing { .. }) && self.membership.generation >= Generation(0)
     }
 
+    /// Asks for what is due. `may_join` is false while a commit is under way: it is to be answered in the generation that it was made in.
     #[must_use]
-    pub(crate) fn poll_ask(&mut self, now: Instant) -> Option<Ask> {
+    pub(crate) fn poll_ask(&mut self, now: Instant, may_join: bool) -> Option<Ask> {
         let due = |deadline: Option<Deadline>| deadline.is_some_and(|(at, _)| at <= now);
         if due(self.leave_deadline()) {
             return self.ask_leave(now);
         }
-        if due(self.join_deadline()) {
+        if may_join && due(self.join_deadline()) {
             return Some(self.ask_join(now));
         }
         if self.coordinator.known
@@ -315,20 +331,21 @@ impl Classic {
     }
 
     #[must_use]
-    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+    pub(crate) fn poll_timeout(&self, may_join: bool) -> Option<Deadline> {
         let of_state = match &self.state {
-            State::Releasing { until } => Some((*until, "what is owned must be released")),
+            State::Releasing { until, .. } => Some((*until, "what is owned must be released")),
             State::Assigning { until, .. } => Some((*until, "the leader assigns with what it knows")),
             State::Leaving(leaving) => Some((leaving.until, "leaving has taken long enough")),
             _ => None,
         };
-        [self.session_deadline(), self.leave_deadline(), self.join_deadline(), self.heartbeat_deadline()]
-            .into_iter()
-            .fold(of_state, earliest)
+        let join = self.join_deadline().filter(|_| may_join);
+        [self.session_deadline(), self.leave_deadline(), join, self.heartbeat_deadline()].into_iter().fold(of_state, earliest)
     }
 
     fn session_deadline(&self) -> Option<Deadline> {
-        let at = self.pulse.expires_at().filter(|_| self.state.heartbeats())?;
+        // What is held between two generations is held in the session of the former.
+        let is_between = matches!(self.state, State::Unjoined) && !self.owned.is_empty();
+        let at = self.pulse.expires_at().filter(|_| is_between || self.state.heartbeats())?;
         Some((at, "the session ends without a heartbeat"))
     }
 
@@ -360,29 +377,45 @@ impl Classic {
     }
 
     fn ask_join(&mut self, now: Instant) -> Ask {
-        let subscription = Subscription {
-            topics: self.subscription.clone(),
-            user_data: None,
-            // An eager member holds nothing when it joins. Without a generation the bytes stay the same from join to join, by which the
-            // coordinator sees that nothing has changed.
-            owned: Vec::new(),
-            generation: None,
-            rack: self.config.rack.clone(),
-        };
-        let blob = subscription.encode();
+        let protocols = self.config.assignors.iter();
         let request = Request::JoinGroup(JoinGroupRequest {
             group: self.config.group.clone(),
             member_id: self.membership.member_id.clone(),
             instance_id: self.config.instance_id.clone(),
             session_timeout_ms: millis(self.config.session_timeout),
             rebalance_timeout_ms: millis(self.config.rebalance_timeout),
-            protocols: self.config.assignors.iter().map(|assignor| (assignor.name().into(), blob.clone())).collect(),
+            protocols: protocols.map(|assignor| (assignor.name().into(), self.subscribe_by(&**assignor).encode())).collect(),
             reason: truncated(&self.rejoin.reason),
         });
         let timeout = self.config.request_timeout.max(self.config.rebalance_timeout + JOIN_GRACE);
         let (call, topics) = (self.next_call, self.subscription.clone());
         self.advance(|_| State::Joining { call, topics });
         self.ask(now, Kind::Join, request, timeout)
+    }
+
+    /// What the group's leader is told, should this assignor be selected.
+    fn subscribe_by(&self, assignor: &dyn Assignor) -> Subscription {
+        let topics = self.subscription.clone();
+        let rack = self.config.rack.clone();
+        let Last { generation, partitions } = &self.last;
+        if self.config.is_cooperative() {
+            let owned = self.claims();
+            let user_data = Some(encode_cooperative(*generation));
+            return Subscription { topics, user_data, owned, generation: Some(*generation), rack };
+        }
+        // An eager member holds nothing when it joins. Without a generation the bytes stay the same from join to join, by which the coordinator
+        // sees that nothing has changed.
+        let tells = assignor.is_sticky() && assignor.protocol() == RebalanceProtocol::Eager && !partitions.is_empty();
+        let user_data = tells.then(|| encode_sticky(partitions, *generation));
+        Subscription { topics, user_data, owned: Vec::new(), generation: None, rack }
+    }
+
+    fn claims(&self) -> Vec<TopicPartition> {
+        #[cfg(test)]
+        if self.owned.is_empty() && crate::planted::claims_lost() {
+            return self.last.partitions.clone();
+        }
+        self.owned.iter().cloned().collect()
     }
 
     fn ask_sync(&mut self, now: Instant) -> Option<Ask> {
@@ -449,23 +482,29 @@ impl Classic {
 
     /// Begins a rebalance, if none is under way.
     pub(super) fn rebalance(&mut self, now: Instant, why: String) {
-        if !self.is_stable() {
-            return;
+        if self.is_stable() {
+            let is_wanted = |partition: &&TopicPartition| self.subscription.binary_search(partition.shared_topic()).is_ok();
+            let is_kept = |partition: &&TopicPartition| self.config.is_cooperative() && is_wanted(partition);
+            let back = self.owned.iter().filter(|partition| !is_kept(partition)).cloned().collect();
+            self.hand_back(now, back, why);
         }
-        info!(group = %self.config.group, member_id = %self.membership.member_id, %why, "rejoining");
+    }
+
+    /// Joins again, once these partitions are released.
+    pub(super) fn hand_back(&mut self, now: Instant, partitions: Vec<TopicPartition>, why: String) {
+        info!(group = %self.config.group, member_id = %self.membership.member_id, %why, back = partitions.len(), "rejoining");
         self.schedule(now, Pace::AtOnce, why.clone());
         if !self.subscription.is_empty() {
             self.events.push_back(GroupEvent::Rejoining { why: why.clone() });
         }
-        if self.owned {
-            // The coordinator counted from when it decided, we from when we heard of it, up to a heartbeat later.
-            let slack = (self.config.heartbeat_interval + self.config.retry_backoff_max).min(self.config.rebalance_timeout / 4);
-            let until = now + (self.config.rebalance_timeout - slack);
-            self.events.push_back(GroupEvent::Release { deadline: until, why });
-            self.advance(|_| State::Releasing { until });
-        } else {
-            self.advance(|_| State::Unjoined);
+        if partitions.is_empty() {
+            return self.advance(|_| State::Unjoined);
         }
+        // The coordinator counted from when it decided, we from when we heard of it, up to a heartbeat later.
+        let slack = (self.config.heartbeat_interval + self.config.retry_backoff_max).min(self.config.rebalance_timeout / 4);
+        let until = now + (self.config.rebalance_timeout - slack);
+        self.events.push_back(GroupEvent::Release { partitions: partitions.clone(), deadline: until, why });
+        self.advance(|_| State::Releasing { partitions, until });
     }
 
     /// The generation is gone, and with it the partitions; with `keep_id` the coordinator may still know the member. A JoinGroup under
@@ -486,8 +525,14 @@ impl Classic {
     }
 
     pub(super) fn lose(&mut self, why: &str) {
-        if mem::take(&mut self.owned) {
-            self.events.push_back(GroupEvent::Lost { why: why.to_owned() });
+        let all = self.owned.iter().cloned().collect();
+        self.lose_some(all, why);
+    }
+
+    fn lose_some(&mut self, partitions: Vec<TopicPartition>, why: &str) {
+        if !partitions.is_empty() {
+            partitions.iter().for_each(|partition| _ = self.owned.remove(partition));
+            self.events.push_back(GroupEvent::Lost { partitions, why: why.to_owned() });
         }
     }
 
@@ -535,8 +580,14 @@ impl Classic {
     /// Leaves the group if it is joined to for nothing.
     pub(super) fn settle(&mut self, now: Instant) {
         let for_nothing = self.subscription.is_empty() && !self.membership.member_id.is_empty();
-        if matches!(self.state, State::Unjoined) && for_nothing {
+        if !matches!(self.state, State::Unjoined) || !for_nothing {
+            return;
+        }
+        if self.owned.is_empty() {
             self.depart(now, Afterwards::Unjoined, "unsubscribed".to_owned());
+        } else {
+            let all = self.owned.iter().cloned().collect();
+            self.hand_back(now, all, "unsubscribed".to_owned());
         }
     }
 

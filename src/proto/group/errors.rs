@@ -115,7 +115,8 @@ pub(super) fn explain(tried: &str, code: ErrorCode, config: &GroupConfig) -> Str
             let ours: Vec<&str> = config.assignors.iter().map(|assignor| assignor.name()).collect();
             format!(
                 "the other members of the group know none of our assignors ({}), or the group is no consumer group; in a rolling \
-                 upgrade, first give every member the old and the new assignor, then take the old one away",
+                 upgrade, first give every member the old and the new assignor, then take the old one away (a coordinator that has just \
+                 taken the group over knows of each member only the assignor in use, until it joins again)",
                 ours.join(", ")
             )
         }

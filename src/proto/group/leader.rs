@@ -7,8 +7,9 @@ use std::{
 
 use bytes::Bytes;
 
+use super::claims::Claims;
 use crate::{
-    assignor::{self, Assignor, GroupView, MemberView},
+    assignor::{self, Assignor, GroupView, MemberView, RebalanceProtocol},
     model::{TopicPartition, is_topic_name},
     proto::{ClusterView, TopicView},
     wire::{ErrorCode, JoinedMember, Subscription, encode_assignment},
@@ -52,17 +53,20 @@ fn count(topic: &TopicView) -> Option<i32> {
 
 /// The members of one generation, as JoinGroup told the leader.
 #[derive(Debug)]
-pub(super) struct Roster(BTreeMap<Arc<str>, MemberView>);
+pub(super) struct Roster {
+    members: BTreeMap<Arc<str>, MemberView>,
+    claims: Claims,
+}
 
 impl Roster {
-    /// Reads every member's subscription. Of one that cannot be read it also says why: such a member gets nothing, for the others must
-    /// not stand still because of it.
-    pub(super) fn read(members: &[JoinedMember]) -> (Self, Vec<String>) {
-        Self::read_within(members, TOPICS_MAX)
+    /// Reads every member's subscription, as members of this assignor write it. Of one that cannot be read it also says why: such a member
+    /// gets nothing, for the others must not stand still because of it.
+    pub(super) fn read(members: &[JoinedMember], assignor: &dyn Assignor) -> (Self, Vec<String>) {
+        Self::read_within(members, assignor, TOPICS_MAX)
     }
 
-    fn read_within(members: &[JoinedMember], topics_max: usize) -> (Self, Vec<String>) {
-        let mut unreadable = Vec::new();
+    fn read_within(members: &[JoinedMember], assignor: &dyn Assignor, topics_max: usize) -> (Self, Vec<String>) {
+        let (mut unreadable, mut claims) = (Vec::new(), Claims::default());
         // Members of a group mostly want the same: a name is kept once, not once for each of them.
         let mut names = BTreeSet::new();
         let mut read = |member: &JoinedMember| {
@@ -70,20 +74,28 @@ impl Roster {
                 unreadable.push(format!("the subscription of member {} cannot be read: {error}", member.member_id));
                 Subscription::default()
             });
+            if let Err(error) = claims.hear(&member.member_id, &subscription, assignor) {
+                unreadable.push(format!("what member {} holds cannot be read: {error}", member.member_id));
+            }
             let topics = share_names(subscription.topics, &mut names, topics_max).unwrap_or_else(|| {
                 let what = "with its topics, the group's members want more than";
                 unreadable.push(format!("the subscription of member {} is left out: {what} {topics_max}", member.member_id));
                 Vec::new()
             });
-            MemberView { instance_id: member.instance_id.clone(), topics, rack: subscription.rack }
+            MemberView { instance_id: member.instance_id.clone(), topics, rack: subscription.rack, owned: Vec::new() }
         };
-        let members = members.iter().map(|member| (Arc::clone(&member.member_id), read(member))).collect();
-        (Self(members), unreadable)
+        let mut members: BTreeMap<_, _> = members.iter().map(|member| (Arc::clone(&member.member_id), read(member))).collect();
+        for (partition, member_id) in claims.undisputed() {
+            if let Some(member) = members.get_mut(member_id) {
+                member.owned.push(partition.clone());
+            }
+        }
+        (Self { members, claims }, unreadable)
     }
 
     /// Every topic that some member wants.
     pub(super) fn topics(&self) -> BTreeSet<Arc<str>> {
-        self.0.values().flat_map(|member| member.topics.iter().cloned()).collect()
+        self.members.values().flat_map(|member| member.topics.iter().cloned()).collect()
     }
 }
 
@@ -127,16 +139,22 @@ impl Snapshot {
 pub(super) struct Plan(assignor::Assignment);
 
 impl Plan {
-    /// Runs the assignor.
+    /// Runs the assignor. Of a cooperative one's assignment, what somebody else still holds is given to nobody yet: its member learns by that
+    /// to let go, and joins again when it has.
     ///
     /// # Errors
     ///
     /// What is wrong with its assignment.
     pub(super) fn make(assignor: &dyn Assignor, roster: &Roster, snapshot: &Snapshot) -> Result<Self, String> {
         let partition_counts = snapshot.0.iter().filter_map(|(topic, &count)| Some((Arc::clone(topic), count?))).collect();
-        let group = GroupView { members: roster.0.clone(), partition_counts };
+        let group = GroupView { members: roster.members.clone(), partition_counts };
         let mut assignment = assignor.assign(&group);
         assignor::check(&group, &assignment)?;
+        if assignor.protocol() == RebalanceProtocol::Cooperative {
+            for (member_id, partitions) in &mut assignment {
+                partitions.retain(|partition| !roster.claims.is_held_by_others(partition, member_id));
+            }
+        }
         for member_id in group.members.into_keys() {
             assignment.entry(member_id).or_default();
         }
@@ -159,6 +177,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assignor::Range;
 
     fn member(id: &str, topics: &[&str]) -> JoinedMember {
         let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
@@ -172,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_several_members_want_is_kept_once() {
-        let (Roster(members), unreadable) = Roster::read(&[member("a", &["t", "t", "u"]), member("b", &["t"])]);
+        let (Roster { members, .. }, unreadable) = Roster::read(&[member("a", &["t", "t", "u"]), member("b", &["t"])], &Range);
         assert_eq!((names(&members["a"].topics), names(&members["b"].topics)), (vec!["t", "u"], vec!["t"]));
         assert!(Arc::ptr_eq(&members["a"].topics[0], &members["b"].topics[0]));
         assert_eq!(unreadable, Vec::<String>::new());
@@ -181,7 +200,7 @@ mod tests {
     #[test]
     fn a_name_that_no_topic_can_have_is_never_asked_for() {
         let long = "x".repeat(250);
-        let (roster, unreadable) = Roster::read(&[member("a", &["", ".", "..", "a b", "é", &long, &long[1..], "fine"])]);
+        let (roster, unreadable) = Roster::read(&[member("a", &["", ".", "..", "a b", "é", &long, &long[1..], "fine"])], &Range);
         assert_eq!(roster.topics().iter().map(|topic| topic.len()).collect::<Vec<_>>(), [4, 249]);
         assert_eq!(unreadable, Vec::<String>::new());
     }
@@ -189,9 +208,9 @@ mod tests {
     #[test]
     fn members_who_want_too_many_topics_in_all_get_nothing_and_the_others_what_they_want() {
         let members = [member("a", &["t", "u"]), member("b", &["v", "w"]), member("c", &["u", "v"])];
-        let (Roster(read), unreadable) = Roster::read_within(&members, 4);
+        let (Roster { members: read, .. }, unreadable) = Roster::read_within(&members, &Range, 4);
         assert_eq!((read["b"].topics.len(), unreadable.len()), (2, 0), "exactly as many as are allowed");
-        let (Roster(read), unreadable) = Roster::read_within(&members, 3);
+        let (Roster { members: read, .. }, unreadable) = Roster::read_within(&members, &Range, 3);
         assert_eq!(["a", "b", "c"].map(|id| read[id].topics.len()), [2, 0, 2]);
         let what = "the subscription of member b is left out: with its topics, the group's members want more than 3";
         assert_eq!(unreadable, [what]);

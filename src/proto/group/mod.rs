@@ -10,7 +10,7 @@
 //!   ▲  ▲ ▲                                     │ JoinGroup ok, leader            ▲           │
 //!   │  │ └── any error that ends the round ────┤                                 │           │ rejoin, something owned
 //!   │  │                                       └──────────► Assigning ───────────┘           ▼
-//!   │  └──────── rejoin, nothing owned, or lost ─────────────────────────────────────────────┤
+//!   │  └──────── rejoin, nothing to hand back, or lost ──────────────────────────────────────┤
 //!   └──────────────── released, or given up ─────────────────────────────────────────── Releasing
 //!
 //!  any ──► Leaving ──► Left (closed) | Stalled (processing stalled, until resumed) | Unjoined (unsubscribed)
@@ -19,6 +19,10 @@
 //!
 //! In Kafka's words: Unjoined and Releasing are UNJOINED with a rejoin needed, Joining is PREPARING_REBALANCE, Assigning and Syncing are
 //! COMPLETING_REBALANCE. The table of transitions is data, in `state`; what each error code does is data, in `errors`.
+//!
+//! What is handed back before a join, and what is held through it, is the protocol's choice: an eager member hands back everything, a
+//! cooperative one (KIP-429) nothing. It names in JoinGroup what it holds, learns from the assignment what of that is to be another's, hands
+//! that back in the new generation, and joins once more, so that it can be given away. All the while the rest is read on.
 //!
 //! Three rules carry it:
 //!
@@ -30,6 +34,7 @@
 //!   for a while.
 
 mod answers;
+mod claims;
 mod classic;
 mod errors;
 mod leader;
@@ -47,7 +52,7 @@ use std::{
 
 use super::Problem;
 use crate::{
-    assignor::Assignor,
+    assignor::{Assignor, RebalanceProtocol},
     model::{Generation, TopicPartition},
 };
 
@@ -70,17 +75,24 @@ pub(crate) struct GroupConfig {
     pub(crate) seed: u64,
 }
 
+impl GroupConfig {
+    /// Whether partitions are held through a rebalance: every assignor that is offered must allow it, for any of them may be selected.
+    pub(super) fn is_cooperative(&self) -> bool {
+        self.assignors.iter().all(|assignor| assignor.protocol() == RebalanceProtocol::Cooperative)
+    }
+}
+
 /// What the member asks of its surroundings, or tells them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum GroupEvent {
     /// The coordinator has to be looked up (again); said once until `handle_coordinator(true)`.
     CoordinatorUnknown { why: String },
-    /// The partitions are still ours, but not for long: stop delivery, finish and commit, then call `handle_released`. After the
+    /// These partitions are still ours, but not for long: stop delivery, finish and commit, then call `handle_released`. After the
     /// deadline the member goes on without an answer, and what was not released is `Lost`.
-    Release { deadline: Instant, why: String },
-    /// The partitions may be someone else's already: fence at once, commit nothing.
-    Lost { why: String },
-    /// The member is part of a generation, with these partitions and no others.
+    Release { partitions: Vec<TopicPartition>, deadline: Instant, why: String },
+    /// These partitions may be someone else's already: fence at once, commit nothing.
+    Lost { partitions: Vec<TopicPartition>, why: String },
+    /// The member is part of a generation, and these partitions are new to it. It holds them beside what it held through the rebalance.
     Assigned { generation: Generation, member_id: Arc<str>, protocol: Arc<str>, leader: bool, partitions: Vec<TopicPartition> },
     /// The topics beside our own whose metadata the leader has to follow; replaces what was said before, and may be empty.
     WatchTopics(Vec<Arc<str>>),

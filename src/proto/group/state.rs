@@ -9,10 +9,12 @@ use crate::{assignor::Assignor, model::TopicPartition};
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// Owns nothing and asks nothing. Joins once topics are wanted, the coordinator is known and the time has come.
+    /// Asks nothing, and owns nothing but what is held through a rebalance. Joins once topics are wanted, the coordinator is known and the
+    /// time has come.
     Unjoined,
-    /// A rebalance was announced; the partitions are being handed back, in the generation that still is.
+    /// These partitions are being handed back, in the generation that still is; then comes the next.
     Releasing {
+        partitions: Vec<TopicPartition>,
         until: Instant,
     },
     /// JoinGroup is under way, for these topics. The coordinator answers when all members have joined.
@@ -116,6 +118,7 @@ pub(super) const TRANSITIONS: &[(Name, Name, &str)] = &[
     (Name::Unjoined, Name::Leaving, "closed, stalled or unsubscribed, with a member id"),
     (Name::Unjoined, Name::Stalled, "stalled, without a member id"),
     (Name::Unjoined, Name::Left, "closed, without a member id"),
+    (Name::Unjoined, Name::Releasing, "unsubscribed in the middle of a rebalance, and something is held through it"),
     (Name::Unjoined, Name::Failed, "fatal answer"),
     (Name::Joining, Name::Unjoined, "refused or no answer, or the subscription has changed"),
     (Name::Joining, Name::Assigning, "joined as leader"),
@@ -136,8 +139,8 @@ pub(super) const TRANSITIONS: &[(Name, Name, &str)] = &[
     (Name::Syncing, Name::Stalled, "stalled, static"),
     (Name::Syncing, Name::Failed, "fatal answer"),
     (Name::Syncing, Name::Left, "closed, static"),
-    (Name::Stable, Name::Releasing, "rebalance, and something is owned"),
-    (Name::Stable, Name::Unjoined, "rebalance, and nothing is owned; or the partitions are lost"),
+    (Name::Stable, Name::Releasing, "rebalance, or assigned to others, and something is to be handed back"),
+    (Name::Stable, Name::Unjoined, "rebalance, and nothing is to be handed back; or the partitions are lost"),
     (Name::Stable, Name::Leaving, "closed or stalled"),
     (Name::Stable, Name::Stalled, "stalled, static"),
     (Name::Stable, Name::Failed, "fatal answer"),

@@ -12,7 +12,7 @@
 //! after it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -145,7 +145,7 @@ struct Sent {
     handle: PartitionHandle,
     position: Position,
     tickets: VecDeque<Ticket>,
-    /// The membership was lost meanwhile: it is not sent again.
+    /// The partition was lost meanwhile.
     abandoned: bool,
 }
 
@@ -265,10 +265,16 @@ impl Committer {
         self.due = true;
     }
 
-    /// Nothing is dirty, in flight or waited for; apart from what is held, or refused for a reason that lasts.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Nothing of these is dirty, in flight or waited for; apart from what is held, or refused for a reason that lasts.
+    pub(crate) fn is_settled(&self, partitions: &BTreeSet<TopicPartition>) -> bool {
         let is_settled = |e: &Entry| e.tickets.is_empty() && (!e.is_sendable() || e.said.is_some() || self.gate.is_hopeless());
-        self.in_flight.is_none() && self.entries.values().all(is_settled)
+        let is_in_flight =
+            self.in_flight.as_ref().is_some_and(|f| f.partitions.keys().any(|partition| partitions.contains(partition)));
+        !is_in_flight && partitions.iter().filter_map(|partition| self.entries.get(partition)).all(is_settled)
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// Whether the aggregate shall now say how far each partition is finished. True once per interval while something is assigned.
@@ -277,16 +283,17 @@ impl Committer {
         std::mem::take(&mut self.progress_wanted)
     }
 
-    /// Gives up what is not sent: the partitions are somebody else's. What is in flight stays until its answer.
-    pub(crate) fn membership_lost(&mut self, _now: Instant) {
-        let in_flight = self.in_flight.iter_mut().flat_map(|flight| flight.partitions.values_mut());
-        in_flight.for_each(|sent| sent.abandoned = true);
-        let mut tickets = VecDeque::new();
-        for entry in self.entries.values_mut() {
-            entry.wanted = None;
-            tickets.append(&mut entry.tickets);
+    /// Lets a partition go that is somebody else's: as `remove`, and who waits for a commit of it hears of a rebalance.
+    pub(crate) fn lost(&mut self, handle: &PartitionHandle) {
+        let in_flight = self.in_flight.as_mut().and_then(|flight| flight.partitions.get_mut(&handle.partition));
+        if let Some(sent) = in_flight.filter(|sent| sent.handle == *handle) {
+            sent.abandoned = true;
         }
-        self.dismiss(tickets, &CommitFailure::Rebalanced);
+        if let Some(entry) = self.entry(handle) {
+            let tickets = std::mem::take(&mut entry.tickets);
+            self.dismiss(tickets, &CommitFailure::Rebalanced);
+        }
+        self.remove(handle);
     }
 
     pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer) {
@@ -533,14 +540,14 @@ impl Committer {
     /// Makes dirty again what was sent, unless something newer is.
     fn restore(&mut self, mut sent: Sent) {
         match self.entry(&sent.handle) {
-            Some(entry) if !sent.abandoned => {
+            Some(entry) => {
                 entry.wanted.get_or_insert(sent.position);
                 entry.again = true;
                 sent.tickets.append(&mut entry.tickets);
                 entry.tickets = sent.tickets;
             }
-            Some(_) => self.dismiss(sent.tickets, &CommitFailure::Rebalanced),
-            None => self.dismiss(sent.tickets, &CommitFailure::NotAssigned),
+            _ if sent.abandoned => self.dismiss(sent.tickets, &CommitFailure::Rebalanced),
+            _ => self.dismiss(sent.tickets, &CommitFailure::NotAssigned),
         }
     }
 

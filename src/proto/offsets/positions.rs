@@ -217,10 +217,6 @@ impl Positions {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-    }
-
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let peers = self.leaders.values_mut().chain([&mut self.coordinator]);
         peers.for_each(|peer| peer.retry_at = peer.retry_at.filter(|&at| at > now));

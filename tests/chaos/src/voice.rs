@@ -172,8 +172,9 @@ impl Telling {
     }
 
     fn assigned(&mut self, generation: i32, partitions: &[TopicPartition]) {
-        let partitions: Vec<_> = partitions.iter().map(named).collect();
-        self.owned = partitions.iter().cloned().collect();
+        // A cooperative member holds the rest on.
+        self.owned.extend(partitions.iter().map(named));
+        let partitions = self.owned.iter().cloned().collect();
         self.tell(&Event::Assigned { member: self.member, generation, partitions });
     }
 }

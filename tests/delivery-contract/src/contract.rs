@@ -95,6 +95,11 @@ impl Contract {
         self.violations.count
     }
 
+    /// Judges that a member is about to be told that it has released a partition, in good time, and with nothing against its commits.
+    pub fn handed_back(&mut self, at: Duration, member: Member, partition: &Partition) {
+        self.with(at, partition, |ledger, report| ledger.handed_back(member, report));
+    }
+
     fn assigned(&mut self, at: Duration, member: Member, generation: i32, partitions: &[Partition]) {
         for (partition, ledger) in &mut self.ledgers {
             if !partitions.contains(partition) {

@@ -153,6 +153,17 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn handed_back(&self, member: Member, report: &mut Report<'_>) {
+        let Some(holding) = self.holders.get(&member).filter(|holding| holding.open.is_empty()) else { return };
+        let Some(last) = holding.last.filter(|last| self.acked.contains(*last) && !self.log.ambiguous.contains(*last)) else {
+            return;
+        };
+        if self.committed.is_none_or(|committed| committed <= last) {
+            let what = format_args!("offset {last} by member {member}: {:?} is committed", self.committed);
+            report.say(Checker::HandedBackUncommitted, what);
+        }
+    }
+
     pub(crate) fn released(&mut self, member: Member) {
         self.holders.remove(&member);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Checker, Contract, Event, Mode, Partition};
+use crate::{Checker, Contract, Event, Member, Mode, Partition};
 
 fn told(mode: Mode, history: &str) -> Contract {
     let mut contract = Contract::new(mode);
@@ -154,6 +154,21 @@ fn the_committed_offset_went_back() {
     // One seek, one way back.
     let sought = format!("{committed}sought 1 t/0 0\ncommit-stored 1 t/0 1\ncommit-stored 1 t/0 2\ncommit-stored 1 t/0 1");
     breaks(AtLeastOnce, Checker::CommitWentBack, &sought);
+}
+
+#[test]
+fn handed_back_before_what_was_finished_was_committed() {
+    let check = |history: &str, expected: &[Checker]| {
+        let mut contract = told(AtLeastOnce, &format!("{TWO_RECORDS}handed-out 1 t/0 0 1\nhanded-out 1 t/0 1 1\n{history}"));
+        contract.handed_back(Duration::from_secs(1), Member(1), &Partition::new("t", 0));
+        assert_eq!(broken(&contract), expected, "{history}");
+    };
+    let acked = "acked 1 t/0 0\nacked 1 t/0 1\n";
+    check(acked, &[Checker::HandedBackUncommitted]);
+    check(&format!("{acked}commit-stored 1 t/0 1"), &[Checker::HandedBackUncommitted]);
+    check(&format!("{acked}commit-stored 1 t/0 2"), &[]);
+    // What was given up unfinished is read again.
+    check("acked 1 t/0 1", &[]);
 }
 
 #[test]

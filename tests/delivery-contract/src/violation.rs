@@ -44,6 +44,8 @@ pub enum Checker {
     CommitWentBack,
     /// Two members were assigned one partition in one generation.
     TwoOwners,
+    /// A member handed a partition back in good time, everything of it was finished, and not all of that was committed.
+    HandedBackUncommitted,
     /// A record that nobody is to see was handed out.
     HandedOutAborted,
     /// At the end: a record that is to be seen never was.
@@ -56,7 +58,7 @@ pub enum Checker {
 
 impl Checker {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CommittedUnfinished,
         Self::HandedOutUncommitted,
         Self::HandedOutUnowned,
@@ -66,6 +68,7 @@ impl Checker {
         Self::Skipped,
         Self::CommitWentBack,
         Self::TwoOwners,
+        Self::HandedBackUncommitted,
         Self::HandedOutAborted,
         Self::NeverHandedOut,
         Self::AckLost,
@@ -84,6 +87,7 @@ impl Checker {
             Self::Skipped => "skipped within an assignment",
             Self::CommitWentBack => "the committed offset went back",
             Self::TwoOwners => "two members hold one partition in one generation",
+            Self::HandedBackUncommitted => "handed back before what was finished was committed",
             Self::HandedOutAborted => "an aborted record was handed out",
             Self::NeverHandedOut => "a committed record was never handed out",
             Self::AckLost => "an acked record was lost",

@@ -77,6 +77,14 @@ fn lives() -> Vec<Rig> {
         rig.leave();
         rig.answer(Api::LeaveGroup, Ok(left(ErrorCode::NONE)));
     });
+    // Unsubscribed while it holds something through a rebalance.
+    live(Rig::stable(cooperative_config()), &|rig| {
+        rig.machine.rebalance(rig.now, "test".to_owned());
+        rig.drain();
+        rig.subscribe(&[]);
+        rig.answer(Api::JoinGroup, Ok(joined("m", 6)));
+        rig.released();
+    });
     // Fatal answers to what was asked before: after a generation was lost, while leaving, when stalled.
     live(Rig::syncing(static_config()), &|rig| {
         rig.member_error(&rig.machine.membership().clone(), ErrorCode::ILLEGAL_GENERATION);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod closing;
+mod cooperative;
 mod coverage;
 mod leading;
 mod rounds;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 
 use super::{Classic, GroupConfig, GroupEvent};
 use crate::{
-    assignor::{Range, RoundRobin},
+    assignor::{CooperativeSticky, Range, RoundRobin},
     model::{Generation, TopicPartition},
     proto::{Answer, Ask, CallError, ClusterView, Membership, Owner, PartitionView, Target, TopicView},
     wire::{
@@ -45,6 +46,10 @@ fn config() -> GroupConfig {
 
 fn static_config() -> GroupConfig {
     GroupConfig { instance_id: Some("i".into()), ..config() }
+}
+
+fn cooperative_config() -> GroupConfig {
+    GroupConfig { assignors: vec![Arc::new(CooperativeSticky)], ..config() }
 }
 
 /// A member, the time, and what it has asked and told so far.
@@ -167,7 +172,7 @@ impl Rig {
 
     fn answer_to(&mut self, ask: &Ask, answer: Answer) {
         let Owner::Group(call) = ask.owner else { panic!("asked as {:?}", ask.owner) };
-        self.machine.handle_answer(self.now, call, answer);
+        self.machine.handle_answer(self.now, call, answer.map(|response| select(&ask.request, response)));
         self.drain();
     }
 
@@ -193,7 +198,7 @@ impl Rig {
     /// Takes what the machine has to say, and checks what must hold whenever it has been drained.
     fn drain(&mut self) {
         loop {
-            if let Some(ask) = self.machine.poll_ask(self.now) {
+            if let Some(ask) = self.machine.poll_ask(self.now, true) {
                 assert_eq!(ask.to, Target::Coordinator);
                 assert!(ask.timeout > Duration::ZERO);
                 self.asks.push(ask);
@@ -203,7 +208,7 @@ impl Rig {
                 break;
             }
         }
-        if let Some((at, why)) = self.machine.poll_timeout() {
+        if let Some((at, why)) = self.machine.poll_timeout(true) {
             assert!(at > self.now, "\"{why}\" is due and was not done");
         }
         for api in [Api::JoinGroup, Api::SyncGroup, Api::Heartbeat] {
@@ -214,7 +219,7 @@ impl Rig {
     /// Lets time pass, from one deadline to the next.
     fn pass(&mut self, ms: u64) {
         let until = self.now + Duration::from_millis(ms);
-        while let Some((at, _)) = self.machine.poll_timeout().filter(|(at, _)| *at <= until) {
+        while let Some((at, _)) = self.machine.poll_timeout(true).filter(|(at, _)| *at <= until) {
             self.now = at;
             self.machine.handle_timeout(self.now);
             self.drain();
@@ -237,7 +242,7 @@ impl Rig {
                     long => format!("{api:?} after {long} ms"),
                 };
             }
-            match self.machine.poll_timeout() {
+            match self.machine.poll_timeout(true) {
                 Some((at, _)) => self.pass((at - self.now).as_micros().div_ceil(1000) as u64),
                 None => return "nothing".to_owned(),
             }
@@ -264,6 +269,22 @@ fn in_short(event: &GroupEvent) -> String {
         GroupEvent::Left => "left".to_owned(),
         GroupEvent::Problem(problem) => format!("{:?}{}", problem.kind, if problem.fatal { ", fatal" } else { "" }),
     }
+}
+
+/// A coordinator selects what the member offers, where a test does not say otherwise.
+fn select(request: &Request, mut response: Response) -> Response {
+    let (selected, offered) = match (request, &mut response) {
+        (Request::JoinGroup(request), Response::JoinGroup(answer)) => {
+            let offers_range = request.protocols.iter().any(|(name, _)| &**name == "range");
+            (&mut answer.protocol, request.protocols.first().filter(|_| !offers_range).map(|(name, _)| name))
+        }
+        (Request::SyncGroup(request), Response::SyncGroup(answer)) => (&mut answer.protocol, Some(&request.protocol)),
+        _ => return response,
+    };
+    if let Some(offered) = offered.filter(|_| selected.as_deref() == Some("range")) {
+        *selected = Some(offered.clone());
+    }
+    response
 }
 
 fn joined_with(error: ErrorCode, member_id: &str) -> JoinGroupResponse {

@@ -186,7 +186,7 @@ fn hour(config: GroupConfig, mut coordinator: impl FnMut(&Ask) -> Answer) -> (Ve
                 }
             }
         }
-        match rig.machine.poll_timeout() {
+        match rig.machine.poll_timeout(true) {
             Some((at, _)) => rig.pass((at - rig.now).as_micros().div_ceil(1000) as u64),
             None => panic!("nothing would ever happen again"),
         }

@@ -1,5 +1,7 @@
 //! Anything, in any order: the member keeps its promises, and finds back when the troubles end.
 
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -97,8 +99,9 @@ fn answer_of(ask: &Ask, reply: &Reply) -> Answer {
 /// What our surroundings know of the member, from its events.
 #[derive(Debug, Default)]
 struct Surroundings {
-    owns: bool,
-    releasing: bool,
+    is_cooperative: bool,
+    owned: BTreeSet<TopicPartition>,
+    releasing: BTreeSet<TopicPartition>,
     looking_for_the_coordinator: bool,
     over: bool,
 }
@@ -109,17 +112,23 @@ impl Surroundings {
             assert!(!self.over, "{event:?} after the end");
             match event {
                 GroupEvent::Assigned { partitions, generation, .. } => {
-                    assert!(!self.owns, "assigned on top of what was not handed back");
+                    assert!(self.is_cooperative || self.owned.is_empty(), "assigned on top of what was not handed back");
+                    assert!(partitions.iter().all(|partition| !self.owned.contains(partition)), "assigned twice");
                     assert!(generation >= Generation(0));
-                    self.owns = !partitions.is_empty();
+                    self.owned.extend(partitions);
                 }
-                GroupEvent::Release { deadline, .. } => {
-                    assert!(self.owns && !self.releasing && deadline > rig.now - Duration::from_secs(3_600));
-                    self.releasing = true;
+                GroupEvent::Release { partitions, deadline, .. } => {
+                    assert!(self.releasing.is_empty() && deadline > rig.now - Duration::from_secs(3_600));
+                    self.releasing.extend(partitions);
+                    assert!(!self.releasing.is_empty() && self.releasing.is_subset(&self.owned));
+                    assert!(self.is_cooperative || self.releasing == self.owned);
                 }
-                GroupEvent::Lost { .. } => {
-                    assert!(self.owns, "lost what was not owned");
-                    (self.owns, self.releasing) = (false, false);
+                GroupEvent::Lost { partitions, .. } => {
+                    for partition in partitions {
+                        assert!(self.owned.remove(&partition), "lost what was not owned");
+                        self.releasing.remove(&partition);
+                    }
+                    assert!(self.releasing.is_empty());
                 }
                 GroupEvent::CoordinatorUnknown { .. } => self.looking_for_the_coordinator = true,
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
@@ -127,6 +136,7 @@ impl Surroundings {
                 GroupEvent::Rejoining { .. } | GroupEvent::WatchTopics(_) => {}
             }
         }
+        assert_eq!(self.owned, rig.machine.owned);
         if rig.machine.may_commit() {
             assert!(rig.machine.membership().generation >= Generation(0));
         }
@@ -147,8 +157,9 @@ impl Surroundings {
             Step::Metadata(partitions) => rig.metadata(&[("t", *partitions), ("u", 1)]),
             Step::Subscribe(topics) => rig.subscribe(topics),
             Step::Released => {
-                if std::mem::take(&mut self.releasing) {
-                    self.owns = false;
+                let released = std::mem::take(&mut self.releasing);
+                if !released.is_empty() {
+                    self.owned.retain(|partition| !released.contains(partition));
                     rig.released();
                 }
             }
@@ -161,7 +172,7 @@ impl Surroundings {
             }
             Step::Pass(ms) => rig.pass(*ms),
             Step::Leave => {
-                (self.owns, self.releasing) = (false, false);
+                (self.owned, self.releasing) = Default::default();
                 rig.leave();
             }
         }
@@ -171,9 +182,10 @@ impl Surroundings {
 
 proptest! {
     #[test]
-    fn keeps_its_promises_and_finds_back(steps in vec(step(), 0..80), is_static in any::<bool>()) {
-        let mut rig = Rig::new(if is_static { static_config() } else { config() });
-        let mut around = Surroundings::default();
+    fn keeps_its_promises_and_finds_back(steps in vec(step(), 0..80), is_static in any::<bool>(), is_cooperative in any::<bool>()) {
+        let of_protocol = if is_cooperative { cooperative_config() } else { config() };
+        let mut rig = Rig::new(GroupConfig { instance_id: is_static.then(|| "i".into()), ..of_protocol });
+        let mut around = Surroundings { is_cooperative, ..Surroundings::default() };
         around.take(&mut rig, &Step::Subscribe(vec!["t"]));
         for step in &steps {
             around.take(&mut rig, step);

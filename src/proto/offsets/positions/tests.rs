@@ -407,11 +407,6 @@ fn an_answer_for_an_older_assignment_is_dropped() {
     assert_eq!(h.fetched(call, &[(0, ErrorCode::NONE, None)]), []);
     assert_eq!(h.ask(), None);
     assert_eq!(h.answer(call, Err(CallError::Lost("late".into()))), [], "an answer counts once");
-
-    let (mut h, call) = Harness::asking(ResetPolicy::Latest);
-    h.positions.clear();
-    assert_eq!(h.fetched(call, &[(0, ErrorCode::NONE, None)]), []);
-    assert_eq!((h.ask(), h.positions.poll_timeout()), (None, None));
 }
 
 // ListOffsets.

@@ -1,0 +1,45 @@
+//! Rebalancing: how a group goes from one assignment to the next, and what to choose.
+//!
+//! # What happens
+//!
+//! A group rebalances when a member comes or goes, when a topic that somebody subscribed to gets more partitions, appears or goes, and when
+//! a member changes its subscription. Every member joins anew, one of them, the leader, assigns, and each learns what it holds. The assignors
+//! that all members offer decide how much stands still meanwhile:
+//!
+//! | | eager: [`Range`](crate::Range), [`RoundRobin`](crate::RoundRobin), [`Sticky`](crate::Sticky) | cooperative: [`CooperativeSticky`](crate::CooperativeSticky) (KIP-429) |
+//! |---|---|---|
+//! | before a member joins | it hands back everything | it hands back nothing |
+//! | what it keeps | is fetched anew from the committed offset | is read on all the while: no pause, no refetch, buffers stay, acks count |
+//! | what goes to another | is given at once | is handed back once the assignment is known, and given in a second rebalance |
+//! | at most once | stands still | what is committed already is handed out; further commits wait until the group has assigned |
+//!
+//! To hand a partition back means: nothing more of it is handed out, what is in work is waited for
+//! ([`drain_timeout`](crate::ConsumerBuilder::drain_timeout)), what was finished is committed. So a clean hand-over repeats nothing.
+//!
+//! A member is as eager as the most eager assignor that it offers, for any of them may be selected. The leader of a cooperative group gives
+//! nobody what another member still claims; of claims that contradict each other it believes the one of the newest generation, and of two from
+//! the same generation neither.
+//!
+//! # What to choose
+//!
+//! * **Nothing.** The default offers `Range`, then `CooperativeSticky`, as the Java client does. It gets along with members of any client, and
+//!   is eager.
+//! * **`CooperativeSticky` alone**, if all members of the group can: adding or losing a member then moves its share, and disturbs no other.
+//! * **`Sticky`**, if members must be eager, and it is costly to move partitions, as with state that is kept for each.
+//! * **`Range`**, if records with equal keys in several topics must meet at one member.
+//!
+//! # From eager to cooperative, without a stop
+//!
+//! 1. Restart each member with both (`[Range, CooperativeSticky]`, the default). The group stays with `Range`.
+//! 2. Restart each member with `CooperativeSticky` alone. As soon as the first has joined, the group uses it, since it is the only one that
+//!    all offer; members of the first kind stay eager until they are restarted.
+//!
+//! Back is the same way in the other order. A coordinator that takes over a group from another knows of each member only the assignor in use,
+//! until the member joins again. If that happens between the steps, a member that does not offer that one is refused
+//! (`INCONSISTENT_GROUP_PROTOCOL`): start it once more when the others have joined anew, or are restarted.
+//!
+//! # Losing partitions
+//!
+//! A member that the coordinator has not heard from for a session's time, or does not know any more, has lost what it held: others may read it
+//! already. Its records count no more, acks change nothing, and nothing is committed. It joins anew by itself, and says so
+//! ([`GroupEvent::Lost`](crate::GroupEvent::Lost)).
