@@ -101,6 +101,6 @@ pub use consumer::{
     Sasl, SeekTo, Stats,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
-pub use model::TopicPartition;
+pub use model::{GroupProtocol, TopicPartition};
 pub use record::{Header, OwnedHeader, OwnedRecord};
 pub use records::Headers;

@@ -67,6 +67,20 @@ impl Generation {
     pub(crate) const NONE: Self = Self(-1);
 }
 
+/// How a member takes part in its group (Java: `group.protocol`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup: one of the members assigns, with an assignor of the client's. Every broker speaks it.
+    #[default]
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848): the coordinator assigns, and leads each member to its assignment on its own. From Kafka 4.0 on.
+    Consumer,
+    /// The new protocol where broker and group allow it when the member joins, and the classic one elsewhere. A group of classic members is
+    /// converted by it, where the broker's `group.consumer.migration.policy` says so, as it does unless it is changed.
+    Auto,
+}
+
 /// A broker's node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BrokerId(pub(crate) i32);

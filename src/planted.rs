@@ -41,10 +41,12 @@ pub(crate) enum Bug {
     RefetchKept,
     /// What is handed back is given up before what was finished of it is committed.
     AcknowledgeBeforeCommit,
+    /// What an assignment names and metadata do not know yet is forgotten.
+    DropUnresolvedTopics,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::CommitHandedOut,
         Self::CommitFetchPosition,
         Self::DeliverAfterRevocation,
@@ -62,6 +64,7 @@ impl Bug {
         Self::BelieveStaleClaims,
         Self::RefetchKept,
         Self::AcknowledgeBeforeCommit,
+        Self::DropUnresolvedTopics,
     ];
 }
 

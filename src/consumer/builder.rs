@@ -20,7 +20,7 @@ use super::{
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range},
     error::{BuildError, ConsumeErrorKind},
-    model::is_topic_name,
+    model::{GroupProtocol, is_topic_name},
     net::{self, NetConfig},
     proto::{
         BrokerAddr,
@@ -75,6 +75,8 @@ pub struct ConsumerBuilder {
     tls: Option<Tls>,
     sasl: Option<Sasl>,
     assignors: Vec<Arc<dyn Assignor>>,
+    group_protocol: GroupProtocol,
+    server_assignor: Option<String>,
     isolation: Isolation,
     offset_reset: Option<OffsetReset>,
     commit_interval: Duration,
@@ -120,6 +122,8 @@ impl ConsumerBuilder {
             tls: None,
             sasl: None,
             assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
+            group_protocol: GroupProtocol::default(),
+            server_assignor: None,
             isolation: Isolation::default(),
             offset_reset: None,
             commit_interval: Duration::from_secs(1),
@@ -188,6 +192,27 @@ impl ConsumerBuilder {
     /// `security.protocol` `SASL_SSL`, or `SASL_PLAINTEXT` without TLS.
     pub fn sasl(mut self, sasl: Sasl) -> Self {
         self.sasl = Some(sasl);
+        self
+    }
+
+    /// Chooses the protocol by which the member takes part in its group. Default: [`GroupProtocol::Classic`]. Java: `group.protocol`.
+    ///
+    /// By the new protocol (KIP-848) the broker says how often it wants heartbeats, and when it has not heard from a member for too long:
+    /// [`assignors`](Self::assignors) and [`heartbeat_interval`](Self::heartbeat_interval) say nothing then, and
+    /// [`session_timeout`](Self::session_timeout) only when the member takes its partitions for lost, so that it should be no longer than the
+    /// broker's `group.consumer.session.timeout.ms` (45 s). See [the manual](crate::manual::rebalancing).
+    ///
+    /// [`connect`](Self::connect) does not tell whether the brokers speak it: with [`GroupProtocol::Consumer`] the stream ends with an error of
+    /// the kind `Incompatible` where they do not, or where the group cannot be converted.
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.group_protocol = protocol;
+        self
+    }
+
+    /// Names the broker's assignor to use by the new protocol, such as `uniform` or `range`. Default: the broker's default. Java:
+    /// `group.remote.assignor`.
+    pub fn server_assignor(mut self, name: impl Into<String>) -> Self {
+        self.server_assignor = Some(name.into());
         self
     }
 
@@ -555,6 +580,8 @@ impl ConsumerBuilder {
                 group: Arc::clone(&group),
                 instance_id: instance_id.clone(),
                 rack: rack.clone(),
+                protocol: self.group_protocol,
+                server_assignor: self.server_assignor.as_deref().map(Arc::from),
                 assignors: self.assignors.clone(),
                 session_timeout: self.session_timeout,
                 heartbeat_interval: self.heartbeat_interval,

@@ -3,7 +3,7 @@
 //! # What happens
 //!
 //! A group rebalances when a member comes or goes, when a topic that somebody subscribed to gets more partitions, appears or goes, and when
-//! a member changes its subscription. Every member joins anew, one of them, the leader, assigns, and each learns what it holds. The assignors
+//! a member changes its subscription. By the classic protocol every member joins anew, one of them, the leader, assigns, and each learns what it holds. The assignors
 //! that all members offer decide how much stands still meanwhile:
 //!
 //! | | eager: [`Range`](crate::Range), [`RoundRobin`](crate::RoundRobin), [`Sticky`](crate::Sticky) | cooperative: [`CooperativeSticky`](crate::CooperativeSticky) (KIP-429) |
@@ -37,6 +37,29 @@
 //! Back is the same way in the other order. A coordinator that takes over a group from another knows of each member only the assignor in use,
 //! until the member joins again. If that happens between the steps, a member that does not offer that one is refused
 //! (`INCONSISTENT_GROUP_PROTOCOL`): start it once more when the others have joined anew, or are restarted.
+//!
+//! # The new protocol (KIP-848)
+//!
+//! From Kafka 4.0 on there is another protocol, which
+//! [`group_protocol(GroupProtocol::Consumer)`](crate::ConsumerBuilder::group_protocol) chooses, and `Auto` where broker and group allow it. There
+//! is no round of all members: the coordinator assigns, with an assignor of its own
+//! ([`server_assignor`](crate::ConsumerBuilder::server_assignor); `uniform` keeps as much as it can where it is, `range` brings equal partitions of
+//! several topics together), and tells each member on its own what to hold. A member hands back what is another's to be, says so, and takes on
+//! what is new; the rest is read on. Nobody waits for the slowest member but those who are to get its partitions. At most once, commits do not
+//! wait either.
+//!
+//! | | classic | new |
+//! |---|---|---|
+//! | who says how often a member is to be heard of | the member: `session_timeout`, `heartbeat_interval` | the broker: `group.consumer.session.timeout.ms`, `group.consumer.heartbeat.interval.ms` |
+//! | who assigns | the leader, with one of `assignors` | the coordinator, with one of `group.consumer.assignors` |
+//! | a static member that starts while its former process still runs | takes its place, and the former is told (`Fenced`) | waits for its place, and is told so |
+//! | a static member that is closed | says nothing, and has a session's time to come back | says that it will be back, and has the same time |
+//! | two processes with different settings | the member's that leads count | each member's own count |
+//!
+//! A group goes from one protocol to the other while it works (the broker's `group.consumer.migration.policy`, `bidirectional` unless it is changed):
+//! restart one member after the other with the other choice. The first member by the new protocol converts the group, the last one that
+//! leaves converts it back, and members of both kinds share the partitions meanwhile, of any client. Where the broker does not convert groups,
+//! stop all members first; the committed offsets stay. `Auto` joins by the classic protocol then, for as long as it runs.
 //!
 //! # Losing partitions
 //!

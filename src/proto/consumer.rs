@@ -32,7 +32,7 @@ use super::{
     cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput},
     earliest,
     fetch::{FetchConfig, FetchEvent, Fetcher},
-    group::{Classic, GroupConfig, GroupEvent},
+    group::{GroupConfig, GroupEvent, GroupMember},
     identity::Identity,
     message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
@@ -68,7 +68,7 @@ pub(crate) struct Config {
 /// The whole core of one consumer.
 pub(crate) struct Consumer {
     cluster: Cluster,
-    group: Classic,
+    group: GroupMember,
     committer: Committer,
     positions: Positions,
     fetcher: Fetcher,
@@ -126,7 +126,7 @@ impl Consumer {
         cluster.want_topics(now, subscription.clone());
         Self {
             cluster,
-            group: Classic::new(config.group),
+            group: GroupMember::new(config.group),
             committer: Committer::new(config.committer),
             positions: Positions::new(config.positions),
             fetcher: Fetcher::new(config.fetch),
@@ -487,8 +487,8 @@ impl Consumer {
             owned.topic.is_over(topics.get(partition.topic())).then(|| partition.clone())
         };
         let mut gone: Vec<_> = self.owned.iter_mut().filter_map(is_gone).collect();
-        // What is being released goes anyway.
-        gone.retain(|partition| !self.is_released(partition));
+        // What is being released goes anyway; and where partitions are assigned by the topic's id, the member says what is lost.
+        gone.retain(|partition| !self.is_released(partition) && !self.group.holds_by_topic_id());
         for partition in gone {
             tracing::info!(target: "ottla", %partition, "the topic was deleted: if there is another of its name, reading starts over");
             let handle = self.renew(&partition);
@@ -601,6 +601,8 @@ impl Consumer {
                 self.watched = topics.into_iter().collect();
                 self.want_topics(now);
             }
+            GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "an assignment names topics that are not known"),
+            GroupEvent::FallBack => self.group.fall_back(now, self.cluster.view()),
             GroupEvent::Rejoining { why } => self.events.push_back(Event::Rejoining { why }),
             GroupEvent::Left => {
                 if self.closing.is_some() {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range as RangeAssignor, RoundRobin, Sticky},
     consumer::{Consumer, ConsumerBuilder, OffsetReset},
+    model::GroupProtocol,
     proto::backoff::Rng,
 };
 
@@ -110,9 +111,21 @@ enum Assigning {
     /// The group is on its way from eager to cooperative, or back.
     ToCooperative,
     FromCooperative,
+    /// The coordinator assigns (KIP-848).
+    Consumer,
+    /// Whatever the brokers allow.
+    Auto,
 }
 
 impl Assigning {
+    fn protocol(self) -> GroupProtocol {
+        match self {
+            Self::Consumer => GroupProtocol::Consumer,
+            Self::Auto => GroupProtocol::Auto,
+            _ => GroupProtocol::Classic,
+        }
+    }
+
     fn assignors(self, is_late: bool) -> Vec<Arc<dyn Assignor>> {
         let (range, round_robin): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(RangeAssignor), Arc::new(RoundRobin));
         let (sticky, cooperative): (Arc<dyn Assignor>, Arc<dyn Assignor>) = (Arc::new(Sticky), Arc::new(CooperativeSticky));
@@ -122,9 +135,13 @@ impl Assigning {
             (Self::Sticky, _) => vec![sticky, range],
             (Self::Cooperative, _) | (Self::ToCooperative, true) | (Self::FromCooperative, false) => vec![cooperative],
             (Self::ToCooperative, false) | (Self::FromCooperative, true) => vec![range, cooperative],
+            (Self::Consumer | Self::Auto, _) => vec![range, cooperative],
         }
     }
 }
+
+/// The first release whose groups may be assigned by the coordinator.
+const KIP_848_SINCE: Release = Release::new(4, 0);
 
 /// What was drawn.
 #[derive(Clone)]
@@ -141,8 +158,8 @@ pub(super) struct Draw {
     assigning: Assigning,
     /// Members go on claiming what they have lost.
     pub(super) claims_lost: bool,
-    session_timeout: Duration,
-    heartbeat_interval: Duration,
+    pub(super) session_timeout: Duration,
+    pub(super) heartbeat_interval: Duration,
     commit_interval: Duration,
     pub(super) drain_timeout: Duration,
     fetch_max_wait: Duration,
@@ -181,7 +198,14 @@ impl Draw {
             Assigning::Cooperative,
             Assigning::ToCooperative,
             Assigning::FromCooperative,
-        ][below(8) as usize];
+            Assigning::Consumer,
+            Assigning::Consumer,
+            Assigning::Auto,
+        ][below(11) as usize];
+        let release = match assigning {
+            Assigning::Consumer => release.max(KIP_848_SINCE),
+            _ => release,
+        };
         // A coordinator that takes a group over knows of each member only the assignor that was selected: to it the old members offer
         // nothing else until they join again, and who offers only another one is refused.
         if matches!(assigning, Assigning::ToCooperative | Assigning::FromCooperative) {
@@ -198,7 +222,7 @@ impl Draw {
             steps: 10 + below(40),
             pause_ms: [100, 800, 2_500][below(3) as usize],
             assigning,
-            claims_lost: below(3) == 0,
+            claims_lost: below(2) == 0,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
             commit_interval: ms([20, 300, 5_000][below(3) as usize]),
@@ -219,6 +243,7 @@ impl Draw {
     pub(super) fn builder(&self, group: &str, is_late: bool) -> ConsumerBuilder {
         builder_of(group)
             .subscribe(["orders", "extra"])
+            .group_protocol(self.assigning.protocol())
             .assignors(self.assigning.assignors(is_late))
             .offset_reset(OffsetReset::Earliest)
             .session_timeout(self.session_timeout)

@@ -28,7 +28,7 @@ const PARTITIONS_MAX: i32 = 8;
 const AUDITORS: &str = "auditors";
 
 /// The APIs that a consumer uses.
-const APIS: [Api; 12] = [
+const APIS: [Api; 13] = [
     Api::ApiVersions,
     Api::Metadata,
     Api::FindCoordinator,
@@ -36,6 +36,7 @@ const APIS: [Api; 12] = [
     Api::SyncGroup,
     Api::Heartbeat,
     Api::LeaveGroup,
+    Api::ConsumerGroupHeartbeat,
     Api::OffsetCommit,
     Api::OffsetFetch,
     Api::ListOffsets,
@@ -73,6 +74,8 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     planted::set_claims_lost(draw.claims_lost);
     let mut settings = Settings::default();
     settings.release = draw.release;
+    settings.consumer_group_session_timeout = draw.session_timeout;
+    settings.consumer_group_heartbeat_interval = draw.heartbeat_interval;
     settings.group_initial_rebalance_delay = ms([0, 0, 1_000][(rng.next_u64() % 3) as usize]);
     let mut world = World::seeded(draw.partitions, seed, settings);
     world.connections_hold = false;
@@ -467,6 +470,13 @@ fn errors(api: Api) -> &'static [ResponseError] {
             ResponseError::RebalanceInProgress,
             ResponseError::UnknownMemberId,
             ResponseError::IllegalGeneration,
+        ],
+        Api::ConsumerGroupHeartbeat => &[
+            ResponseError::CoordinatorNotAvailable,
+            ResponseError::NotCoordinator,
+            ResponseError::CoordinatorLoadInProgress,
+            ResponseError::UnknownMemberId,
+            ResponseError::FencedMemberEpoch,
         ],
         _ => &[],
     }

@@ -14,7 +14,7 @@ pub(crate) const PROTOCOL_TYPE: &str = "consumer";
 
 /// How many partitions, or topics, one blob may name. A partition that is owned takes hundreds of times the memory of the four bytes that
 /// name it here.
-const NAMED_MAX: usize = 100_000;
+pub(super) const NAMED_MAX: usize = 100_000;
 
 /// What a member tells the group's leader about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    AbortedTransaction, Api, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EpochEnd, ErrorCode, FetchResponse,
-    FetchedOffset, FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, Malformed,
-    MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse,
-    SaslHandshakeResponse, SyncGroupResponse, TopicRef, cursor::Cursor,
+    AbortedTransaction, Api, ApiRange, ApiVersionsResponse, Broker, ConsumerHeartbeatResponse, CoordinatorResponse, EpochEnd,
+    ErrorCode, FetchResponse, FetchedOffset, FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset,
+    Malformed, MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse,
+    SaslHandshakeResponse, SyncGroupResponse, TopicRef, consumer_protocol::NAMED_MAX, cursor::Cursor,
 };
 use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
 
@@ -43,6 +43,7 @@ impl Response {
             Api::JoinGroup => Self::JoinGroup(join_group(c)?),
             Api::SyncGroup => Self::SyncGroup(sync_group(c)?),
             Api::Heartbeat => Self::Heartbeat(heartbeat(c)?),
+            Api::ConsumerGroupHeartbeat => Self::ConsumerGroupHeartbeat(consumer_group_heartbeat(c)?),
             Api::LeaveGroup => Self::LeaveGroup(leave_group(c)?),
             Api::OffsetCommit => Self::OffsetCommit(offset_commit(c)?),
             Api::OffsetFetch => Self::OffsetFetch(offset_fetch(c)?),
@@ -167,6 +168,33 @@ fn join_group(c: &mut Cursor) -> Result<JoinGroupResponse, Malformed> {
     })?;
     c.skip_tagged_fields()?;
     Ok(JoinGroupResponse { error, generation, protocol_type, protocol, leader, skip_assignment, member_id, members })
+}
+
+fn consumer_group_heartbeat(c: &mut Cursor) -> Result<ConsumerHeartbeatResponse, Malformed> {
+    throttle(c, 0)?;
+    let (error, message) = (error_code(c)?, c.nullable_string()?);
+    let _member_id = c.nullable_string()?;
+    let epoch = Generation(c.i32()?);
+    let heartbeat_interval = u64::try_from(c.i32()?).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    // A structure that may be null has a byte before it.
+    let assignment = match c.fixed()? {
+        [0xff] => None,
+        [1] => {
+            let topics = c.array(|c| {
+                let (id, partitions) = (TopicId(c.fixed()?), c.array(partition_number)?);
+                c.skip_tagged_fields()?;
+                Ok((id, partitions))
+            })?;
+            c.skip_tagged_fields()?;
+            if topics.iter().map(|(_, partitions): &(_, Vec<_>)| partitions.len()).sum::<usize>() > NAMED_MAX {
+                return Err(c.malformed("more than 100000 partitions"));
+            }
+            Some(topics)
+        }
+        _ => return Err(c.malformed("neither an assignment nor none")),
+    };
+    c.skip_tagged_fields()?;
+    Ok(ConsumerHeartbeatResponse { error, message, epoch, heartbeat_interval, assignment })
 }
 
 fn sync_group(c: &mut Cursor) -> Result<SyncGroupResponse, Malformed> {

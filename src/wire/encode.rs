@@ -14,8 +14,8 @@ use kafka_protocol::{
 use zeroize::Zeroize;
 
 use super::{
-    Api, CommitPartition, EncodeError, EpochPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
+    Api, CommitPartition, ConsumerHeartbeatRequest, EncodeError, EpochPartition, FetchRequest, Isolation, JoinGroupRequest,
+    LeaveGroupRequest, ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
 };
 use crate::{
     model::{LeaderEpoch, TopicId, TopicPartition},
@@ -47,6 +47,7 @@ impl Request {
             Self::JoinGroup(join) => frame.encode(&join_group(version, join)),
             Self::SyncGroup(sync) => frame.encode(&sync_group(version, sync)),
             Self::Heartbeat(member) => frame.encode(&heartbeat(version, member)),
+            Self::ConsumerGroupHeartbeat(beat) => frame.encode(&consumer_group_heartbeat(beat)),
             Self::LeaveGroup(leave) => frame.encode(&leave_group(version, leave)),
             Self::OffsetCommit(commit) => frame.encode(&offset_commit(version, commit)),
             Self::OffsetFetch { group, partitions } => frame.encode(&offset_fetch(version, group, partitions)),
@@ -181,6 +182,25 @@ fn heartbeat(version: i16, member: &MemberRequest) -> kafka::HeartbeatRequest {
         .with_generation_id(member.generation.0)
         .with_member_id(text(&member.member_id));
     if version >= 3 { request.with_group_instance_id(optional_text(&member.instance_id)) } else { request }
+}
+
+fn consumer_group_heartbeat(beat: &ConsumerHeartbeatRequest) -> kafka::ConsumerGroupHeartbeatRequest {
+    use kafka::consumer_group_heartbeat_request::TopicPartitions;
+
+    let topic = |(id, partitions): &(TopicId, Vec<i32>)| {
+        let id = id.0.to_vec().try_into().expect("an id has sixteen bytes");
+        TopicPartitions::default().with_topic_id(id).with_partitions(partitions.clone())
+    };
+    kafka::ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group_id(&beat.member.group))
+        .with_member_id(text(&beat.member.member_id))
+        .with_member_epoch(beat.member.generation.0)
+        .with_instance_id(optional_text(&beat.member.instance_id))
+        .with_rack_id(optional_text(&beat.rack))
+        .with_rebalance_timeout_ms(beat.rebalance_timeout_ms.unwrap_or(-1))
+        .with_subscribed_topic_names(beat.topics.as_ref().map(|topics| topics.iter().map(|name| topic_name(name)).collect()))
+        .with_server_assignor(optional_text(&beat.assignor))
+        .with_topic_partitions(beat.owned.as_ref().map(|owned| owned.iter().map(topic).collect()))
 }
 
 fn leave_group(version: i16, leave: &LeaveGroupRequest) -> kafka::LeaveGroupRequest {

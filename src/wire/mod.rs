@@ -20,13 +20,15 @@ pub(crate) use consumer_protocol::{
     encode_cooperative, encode_sticky,
 };
 pub(crate) use request::{
-    CommitPartition, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation, JoinGroupRequest, LeaveGroupRequest,
-    ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest, Timestamp,
+    CommitPartition, ConsumerHeartbeatRequest, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation,
+    JoinGroupRequest, LeaveGroupRequest, ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest,
+    Timestamp,
 };
 pub(crate) use response::{
-    AbortedTransaction, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EpochEnd, FetchResponse, FetchedOffset,
-    FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset, MetadataPartition, MetadataResponse,
-    MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse, TopicRef,
+    AbortedTransaction, ApiRange, ApiVersionsResponse, Broker, ConsumerHeartbeatResponse, CoordinatorResponse, EpochEnd,
+    FetchResponse, FetchedOffset, FetchedPartition, JoinGroupResponse, JoinedMember, LeaveGroupResponse, ListedOffset,
+    MetadataPartition, MetadataResponse, MetadataTopic, OffsetFetchResponse, Response, SaslAuthenticateResponse,
+    SaslHandshakeResponse, SyncGroupResponse, TopicRef,
 };
 pub(crate) use versions::{api_range, negotiate, ranges_of_interest};
 
@@ -51,10 +53,11 @@ pub(crate) enum Api {
     ApiVersions = 18,
     OffsetForLeaderEpoch = 23,
     SaslAuthenticate = 36,
+    ConsumerGroupHeartbeat = 68,
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Fetch,
         Self::ListOffsets,
         Self::Metadata,
@@ -69,6 +72,7 @@ impl Api {
         Self::ApiVersions,
         Self::OffsetForLeaderEpoch,
         Self::SaslAuthenticate,
+        Self::ConsumerGroupHeartbeat,
     ];
 }
 
@@ -161,6 +165,7 @@ error_codes! {
     UNRELEASED_INSTANCE_ID = 111,
     UNSUPPORTED_ASSIGNOR = 112,
     STALE_MEMBER_EPOCH = 113,
+    INVALID_REGULAR_EXPRESSION = 128,
 }
 
 impl fmt::Display for ErrorCode {

@@ -25,6 +25,7 @@ pub(crate) enum Request {
     SyncGroup(SyncGroupRequest),
     Heartbeat(MemberRequest),
     LeaveGroup(LeaveGroupRequest),
+    ConsumerGroupHeartbeat(ConsumerHeartbeatRequest),
     OffsetCommit(OffsetCommitRequest),
     /// Committed offsets, stable ones only (KIP-447).
     OffsetFetch {
@@ -85,6 +86,21 @@ pub(crate) struct LeaveGroupRequest {
     pub(crate) member_id: Arc<str>,
     pub(crate) instance_id: Option<Arc<str>>,
     pub(crate) reason: Option<String>,
+}
+
+/// A heartbeat of the consumer protocol (KIP-848): joins, tells what has changed, asks what is assigned, and leaves. What is `None` is as it
+/// was told last.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConsumerHeartbeatRequest {
+    /// The generation is the member's epoch: 0 joins, -1 leaves, -2 leaves a static member's place open.
+    pub(crate) member: MemberRequest,
+    pub(crate) rack: Option<Arc<str>>,
+    pub(crate) rebalance_timeout_ms: Option<i32>,
+    pub(crate) topics: Option<Vec<Arc<str>>>,
+    /// The coordinator's own assignor.
+    pub(crate) assignor: Option<Arc<str>>,
+    /// What the member holds.
+    pub(crate) owned: Option<Vec<(TopicId, Vec<i32>)>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -175,6 +191,7 @@ impl Request {
             Self::SyncGroup(_) => Api::SyncGroup,
             Self::Heartbeat(_) => Api::Heartbeat,
             Self::LeaveGroup(_) => Api::LeaveGroup,
+            Self::ConsumerGroupHeartbeat(_) => Api::ConsumerGroupHeartbeat,
             Self::OffsetCommit(_) => Api::OffsetCommit,
             Self::OffsetFetch { .. } => Api::OffsetFetch,
             Self::ListOffsets { .. } => Api::ListOffsets,

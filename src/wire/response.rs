@@ -17,6 +17,7 @@ pub(crate) enum Response {
     SyncGroup(SyncGroupResponse),
     Heartbeat(ErrorCode),
     LeaveGroup(LeaveGroupResponse),
+    ConsumerGroupHeartbeat(ConsumerHeartbeatResponse),
     /// One code for each partition that the answer names.
     OffsetCommit(Vec<(TopicPartition, ErrorCode)>),
     OffsetFetch(OffsetFetchResponse),
@@ -125,6 +126,18 @@ pub(crate) struct LeaveGroupResponse {
     pub(crate) error: ErrorCode,
     /// From version 3 on: a code for each member that left.
     pub(crate) members: Vec<(Arc<str>, ErrorCode)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ConsumerHeartbeatResponse {
+    pub(crate) error: ErrorCode,
+    pub(crate) message: Option<Arc<str>>,
+    /// The member's epoch.
+    pub(crate) epoch: Generation,
+    /// `None` where the broker says nothing sensible.
+    pub(crate) heartbeat_interval: Option<Duration>,
+    /// Everything that the member shall hold; `None`: as it was told last.
+    pub(crate) assignment: Option<Vec<(TopicId, Vec<i32>)>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -72,6 +72,8 @@ impl Api {
             // At 0 the mechanism's messages follow bare, without headers.
             Self::SaslHandshake => 0..=1,
             Self::SaslAuthenticate => 0..=2,
+            // At 0, before Kafka 4.0, the protocol is a preview, and the member id is the broker's to give.
+            Self::ConsumerGroupHeartbeat => 1..=1,
         }
     }
 
@@ -93,6 +95,7 @@ impl Api {
             // It comes before anything is known of the broker, and never became flexible.
             Self::SaslHandshake => i16::MAX,
             Self::SaslAuthenticate => 2,
+            Self::ConsumerGroupHeartbeat => 0,
         }
     }
 }

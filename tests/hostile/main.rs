@@ -16,14 +16,14 @@ use std::{
 };
 
 use broker::{Attack, Hostile};
-use ottla::{ConsumeError, Consumer, ConsumerBuilder, OffsetReset};
+use ottla::{ConsumeError, Consumer, ConsumerBuilder, GroupProtocol, OffsetReset};
 use ottla_mock::{Api, MockCluster};
 use tokio::{runtime, task::LocalSet};
 
 const DEADLINE: Duration = Duration::from_secs(40);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(900);
 /// At each question that a consumer asks in its life.
-const APIS: [Api; 10] = [
+const APIS: [Api; 11] = [
     Api::ApiVersions,
     Api::Metadata,
     Api::FindCoordinator,
@@ -34,6 +34,7 @@ const APIS: [Api; 10] = [
     Api::Fetch,
     Api::Heartbeat,
     Api::OffsetCommit,
+    Api::ConsumerGroupHeartbeat,
 ];
 const RECORDS: i64 = 10;
 /// What everything here may hold: ten consumers, their clusters, and 64 KiB of a flood on its way for each connection. A frame that claims
@@ -56,6 +57,10 @@ fn builder(bootstrap: &str) -> ConsumerBuilder {
         .commit_interval(Duration::from_millis(100))
 }
 
+fn protocol_that_asks(api: Api) -> GroupProtocol {
+    if api == Api::ConsumerGroupHeartbeat { GroupProtocol::Consumer } else { GroupProtocol::Classic }
+}
+
 /// Lives through one attack, in which some answers of one API come like that: everything is read and committed in the end.
 async fn live_through(api: Api, attack: Attack) -> Vec<ConsumeError> {
     let times = if attack.is_slow() { 1 } else { 3 };
@@ -67,7 +72,8 @@ async fn live_through(api: Api, attack: Attack) -> Vec<ConsumeError> {
     let started = Instant::now();
     let mut errors = Vec::new();
     let life = async {
-        let mut records = builder(&cluster.bootstrap).connect().await.expect("the cluster comes to its senses").at_least_once();
+        let builder = builder(&cluster.bootstrap).group_protocol(protocol_that_asks(api));
+        let mut records = builder.connect().await.expect("the cluster comes to its senses").at_least_once();
         let mut read = [0; 2];
         // Some questions are only asked when all was read.
         while read.iter().any(|read| *read < RECORDS)
@@ -151,6 +157,7 @@ attacks! {
     attacks_on_fetching_are_lived_through: Fetch;
     attacks_on_heartbeats_are_lived_through: Heartbeat;
     attacks_on_commits_are_lived_through: OffsetCommit;
+    attacks_on_heartbeats_of_the_consumer_protocol_are_lived_through: ConsumerGroupHeartbeat;
 }
 
 #[test]
@@ -195,10 +202,11 @@ async fn nonsense_is_told_to_the_user() {
         (Api::JoinGroup, Attack::Truncated, "malformed JoinGroup answer"),
         (Api::SyncGroup, Attack::AllOnes, "malformed SyncGroup answer"),
         (Api::Fetch, Attack::OneByteMore, "malformed Fetch answer"),
+        (Api::ConsumerGroupHeartbeat, Attack::Truncated, "malformed ConsumerGroupHeartbeat answer"),
     ] {
         let mock = MockCluster::builder().topic("orders", 1).start().await;
         let cluster = Hostile::start(mock, api, attack, usize::MAX).await;
-        let builder = builder(&cluster.bootstrap);
+        let builder = builder(&cluster.bootstrap).group_protocol(protocol_that_asks(api));
         let told = async {
             let mut records = match builder.connect().await {
                 Ok(consumer) => consumer.at_least_once(),

@@ -16,6 +16,7 @@ mod data;
 mod delivery;
 mod failures;
 mod harness;
+mod kip848;
 mod member;
 mod ownership;
 mod security;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use kafka_harness::Librdkafka;
-use ottla::{Assignor, ConsumeErrorKind, Consumer, CooperativeSticky, GroupEvent, Range, RoundRobin, Sticky};
+use ottla::{Assignor, ConsumeErrorKind, Consumer, ConsumerBuilder, CooperativeSticky, GroupEvent, Range, RoundRobin, Sticky};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -27,12 +27,17 @@ fn assignor(name: &str) -> Arc<dyn Assignor> {
     }
 }
 
-async fn members_come_and_go(name: &str) {
+async fn members_come_and_go_with(name: &str) {
+    members_come_and_go(name, |builder| builder.assignors([assignor(name)])).await;
+}
+
+/// `name` is what the coordinator calls the assignor.
+pub(crate) async fn members_come_and_go(name: &str, settings: impl Fn(ConsumerBuilder) -> ConsumerBuilder) {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("ownership", 4), kafka.group(name));
     let mut members = Vec::new();
     for count in 1..=6 {
-        members.push(Member::join(builder(kafka.bootstrap(), &group, &topic).assignors([assignor(name)])).await);
+        members.push(Member::join(settings(builder(kafka.bootstrap(), &group, &topic))).await);
         settled(&members, 4).await;
         eventually_async("the coordinator agrees", DEADLINE, || {
             let described = kafka.admin.group(&group).unwrap();
@@ -68,22 +73,22 @@ async fn members_come_and_go(name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_range() {
-    members_come_and_go("range").await;
+    members_come_and_go_with("range").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_roundrobin() {
-    members_come_and_go("roundrobin").await;
+    members_come_and_go_with("roundrobin").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_sticky() {
-    members_come_and_go("sticky").await;
+    members_come_and_go_with("sticky").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_cooperative_sticky() {
-    members_come_and_go("cooperative-sticky").await;
+    members_come_and_go_with("cooperative-sticky").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,20 +3,21 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use kafka_harness::{Options, Produce};
-use ottla::ConsumeErrorKind;
+use ottla::{ConsumeErrorKind, GroupProtocol};
 
 use crate::{
     member::{Member, all_places, builder, settled},
     support::{DEADLINE, Kafka, eventually_async},
 };
 
+/// One member says nothing of protocols, another lets ottla choose: the same is chosen where the broker has no other.
 async fn the_main_job_works_on(version: &str) {
     let Some(kafka) = Kafka::start(Options { version: version.into(), ..Options::default() }) else { return };
     let (topic, group) = (kafka.topic("version", 4), kafka.group("version"));
     kafka.produce(&topic, 4, 50);
     let mut members = vec![Member::join(builder(kafka.bootstrap(), &group, &topic)).await];
     eventually_async("all is read", DEADLINE, || members[0].seen().len() == 200).await;
-    members.push(Member::join(builder(kafka.bootstrap(), &group, &topic)).await);
+    members.push(Member::join(builder(kafka.bootstrap(), &group, &topic).group_protocol(GroupProtocol::Auto)).await);
     settled(&members, 4).await;
     kafka.produce(&topic, 4, 10);
     eventually_async("all is read by two", DEADLINE, || {

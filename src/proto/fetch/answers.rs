@@ -144,6 +144,9 @@ impl Fetcher {
             has_news |= answered.error != ErrorCode::NONE || !answered.records.is_empty() || answered.diverging.is_some();
             if live.contains(&asked.partition) {
                 self.handle_partition(&mut frame, asked, answered);
+            } else if let Some((leader, epoch)) = answered.current_leader {
+                // Whoever asked, it is news: the former leader is not to be believed.
+                self.hint(&frame, &asked.partition, leader, epoch);
             }
         }
         self.unpin(before, frame.brought);

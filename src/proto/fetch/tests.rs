@@ -381,6 +381,18 @@ fn a_stale_out_of_range_resets_nothing() {
     assert_eq!(h.asked_offset(), Some(50));
 }
 
+#[test]
+fn who_leads_now_counts_whoever_asked() {
+    // Elsewhere the former leader's late word that an offset is out of range would be believed.
+    let (mut h, call) = Harness::asking();
+    h.fetcher.add(h.now, &handle(0, 2), offset(50), &h.view);
+    let current_leader = Some((BrokerId(2), LeaderEpoch(6)));
+    let stale = FetchedPartition { current_leader, ..answered(0, ErrorCode::FENCED_LEADER_EPOCH, Bytes::new()) };
+    let events = h.answer_one(call, stale);
+    let [FetchEvent::LeaderHint { partition: of, leader, epoch, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((of, *leader, *epoch), (&partition(0), BrokerId(2), LeaderEpoch(6)));
+}
+
 // Pause.
 
 #[test]

@@ -15,6 +15,7 @@ use super::{
     leader::Topics,
     pulse::Pulse,
     state::{Afterwards, LeaveStep, Leaving, State, Sync, TRANSITIONS},
+    voice::{Voice, millis},
 };
 #[cfg(test)]
 use crate::proto::group::state::Name;
@@ -40,9 +41,6 @@ const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// The ceiling of the wait between tries of what somebody would have to put right (with the jitter, under five seconds).
 const LASTING_RETRY_MAX: Duration = Duration::from_secs(4);
-
-/// A lasting problem is said once, and again after this.
-const SAY_AGAIN: Duration = Duration::from_secs(600);
 
 /// After so many joins in a row that came to nothing the user is told; with the usual back-off these take four seconds.
 const FRUITLESS_JOINS_SAID: u32 = 7;
@@ -71,7 +69,7 @@ pub(crate) struct Classic {
     next_call: u64,
     pub(super) topics: Topics,
     watched: Vec<Arc<str>>,
-    said: BTreeMap<(ProblemKind, Option<ErrorCode>), Instant>,
+    voice: Voice,
     pub(super) events: VecDeque<GroupEvent>,
     #[cfg(test)]
     pub(super) visited: Vec<(Name, Name)>,
@@ -154,7 +152,7 @@ impl Classic {
             next_call: 0,
             topics: Topics::default(),
             watched: Vec::new(),
-            said: BTreeMap::new(),
+            voice: Voice::default(),
             events: VecDeque::new(),
             #[cfg(test)]
             visited: Vec::new(),
@@ -288,8 +286,8 @@ impl Classic {
         &self.membership
     }
 
-    pub(crate) fn group(&self) -> &Arc<str> {
-        &self.config.group
+    pub(crate) fn config(&self) -> &GroupConfig {
+        &self.config
     }
 
     /// Whether a JoinGroup is under way: the coordinator may let it wait for as long as a rebalance may take.
@@ -560,7 +558,7 @@ impl Classic {
             }
             Pace::Slow => self.rejoin.lasting.fail(&mut self.rng),
         };
-        if self.rejoin.backoff.failures() >= FRUITLESS_JOINS_SAID && self.said.is_empty() {
+        if self.rejoin.backoff.failures() >= FRUITLESS_JOINS_SAID && self.voice.is_silent() {
             let kind = if pace == Pace::BackOff { ProblemKind::Unreachable } else { ProblemKind::GroupRefused };
             self.say(now, kind, None, format!("joining group {} comes to nothing again and again: {reason}", self.config.group));
         }
@@ -663,22 +661,14 @@ impl Classic {
 
     /// Tells of something that lasts, and that is tried again: once, and then rarely.
     pub(super) fn say(&mut self, now: Instant, kind: ProblemKind, code: Option<ErrorCode>, what: String) {
-        let last = self.said.get(&(kind, code));
-        if last.is_none_or(|&last| now.saturating_duration_since(last) >= SAY_AGAIN) {
-            self.said.insert((kind, code), now);
-            self.events.push_back(GroupEvent::Problem(Problem { kind, partition: None, code, what, fatal: false }));
-        }
+        self.events.extend(self.voice.say(now, kind, code, what));
     }
 
     /// Everything works again: what went wrong may be said anew.
     pub(super) fn forget_problems(&mut self) {
-        self.said.clear();
+        self.voice.forget();
         self.rejoin.lasting.reset();
     }
-}
-
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 fn truncated(reason: &str) -> Option<String> {

@@ -1,8 +1,8 @@
 //! The group member: joins, keeps its place alive, hands partitions back, assigns for the others where it leads.
 //!
-//! [`Classic`] speaks the protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup (KIP-848's ConsumerGroupHeartbeat would be a second
-//! machine beside it, with the same events). It knows nothing of records and commits: it says what has to happen to the partitions and
-//! waits until it did.
+//! [`Classic`] speaks the protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup, [`Kip848`] that of ConsumerGroupHeartbeat, with the
+//! same events; [`GroupMember`] is one of the two. They know nothing of records and commits: they say what has to happen to the partitions
+//! and wait until it did. What follows is about the former.
 //!
 //! ```text
 //!             subscribed, coordinator known          JoinGroup ok, follower
@@ -37,13 +37,18 @@ mod answers;
 mod claims;
 mod classic;
 mod errors;
+mod kip848;
 mod leader;
+mod member;
 mod pulse;
 mod state;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 pub(crate) use classic::Classic;
+pub(crate) use kip848::Kip848;
+pub(crate) use member::GroupMember;
 
 use std::{
     sync::Arc,
@@ -53,7 +58,7 @@ use std::{
 use super::Problem;
 use crate::{
     assignor::{Assignor, RebalanceProtocol},
-    model::{Generation, TopicPartition},
+    model::{Generation, GroupProtocol, TopicPartition},
 };
 
 /// What a member is told once.
@@ -63,7 +68,10 @@ pub(crate) struct GroupConfig {
     /// Makes the member static (KIP-345): it never leaves, and finds its place again after a restart.
     pub(crate) instance_id: Option<Arc<str>>,
     pub(crate) rack: Option<Arc<str>>,
-    /// Preferred first.
+    pub(crate) protocol: GroupProtocol,
+    /// By the consumer protocol the coordinator assigns: which of its assignors it is to use.
+    pub(crate) server_assignor: Option<Arc<str>>,
+    /// Of the classic protocol, preferred first.
     pub(crate) assignors: Vec<Arc<dyn Assignor>>,
     pub(crate) session_timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
@@ -96,6 +104,10 @@ pub(crate) enum GroupEvent {
     Assigned { generation: Generation, member_id: Arc<str>, protocol: Arc<str>, leader: bool, partitions: Vec<TopicPartition> },
     /// The topics beside our own whose metadata the leader has to follow; replaces what was said before, and may be empty.
     WatchTopics(Vec<Arc<str>>),
+    /// Metadata are to tell the topics of the assignment.
+    RefreshMetadata,
+    /// The group cannot be joined by the consumer protocol, and the user leaves the choice to us: call `fall_back`.
+    FallBack,
     /// The member takes part in a rebalance.
     Rejoining { why: String },
     /// The answer to `handle_leave`: nothing more will come.

@@ -27,6 +27,16 @@ pub(super) fn answer(api: Api, version: i16) -> BoxedStrategy<Response> {
             })
             .boxed(),
         Api::Heartbeat => error().prop_map(Response::Heartbeat).boxed(),
+        Api::ConsumerGroupHeartbeat => {
+            let topic = (any::<[u8; 16]>().prop_map(TopicId), vec(number(), 0..4));
+            let interval = option::of((1..i32::MAX as u64).prop_map(Duration::from_millis));
+            (error(), option::of(text()), any::<i32>().prop_map(Generation), interval, option::of(vec(topic, 0..4)))
+                .prop_map(|(error, message, epoch, heartbeat_interval, assignment)| {
+                    let answer = ConsumerHeartbeatResponse { error, message, epoch, heartbeat_interval, assignment };
+                    Response::ConsumerGroupHeartbeat(answer)
+                })
+                .boxed()
+        }
         Api::LeaveGroup => (error(), since(version, 3, vec((text(), error()), 0..3)))
             .prop_map(|(error, members)| Response::LeaveGroup(LeaveGroupResponse { error, members }))
             .boxed(),

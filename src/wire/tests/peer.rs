@@ -9,7 +9,7 @@ use kafka_protocol::{
 };
 
 use super::super::*;
-use crate::model::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition};
+use crate::model::{BrokerId, LeaderEpoch, Offset, Position, TopicId, TopicPartition};
 
 const NOISE: i32 = 0x4E4F_4953;
 
@@ -28,6 +28,7 @@ pub(super) fn encode(answer: &Response, version: i16) -> Bytes {
                 .with_error_code(error.0)
                 .with_unknown_tagged_fields(noise()),
         ),
+        Response::ConsumerGroupHeartbeat(answer) => frame(version, consumer_group_heartbeat(answer)),
         Response::LeaveGroup(answer) => frame(version, leave_group(version, answer)),
         Response::OffsetCommit(answer) => frame(version, offset_commit(version, answer)),
         Response::OffsetFetch(answer) => frame(version, offset_fetch(version, answer)),
@@ -167,6 +168,29 @@ fn join_group(version: i16, answer: &JoinGroupResponse) -> kafka::JoinGroupRespo
         .with_skip_assignment(answer.skip_assignment)
         .with_member_id(text(&answer.member_id))
         .with_members(answer.members.iter().map(member).collect())
+        .with_unknown_tagged_fields(noise())
+}
+
+fn consumer_group_heartbeat(answer: &ConsumerHeartbeatResponse) -> kafka::ConsumerGroupHeartbeatResponse {
+    use kafka::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
+
+    let topic = |(id, partitions): &(TopicId, Vec<i32>)| {
+        TopicPartitions::default()
+            .with_topic_id(id.0.to_vec().try_into().unwrap())
+            .with_partitions(partitions.clone())
+            .with_unknown_tagged_fields(noise())
+    };
+    kafka::ConsumerGroupHeartbeatResponse::default()
+        .with_throttle_time_ms(NOISE)
+        .with_error_code(answer.error.0)
+        .with_error_message(optional(&answer.message))
+        .with_member_id(Some(StrBytes::from_static_str("noise")))
+        .with_member_epoch(answer.epoch.0)
+        .with_heartbeat_interval_ms(answer.heartbeat_interval.map_or(0, |interval| interval.as_millis() as i32))
+        .with_assignment(answer.assignment.as_ref().map(|topics| {
+            let topics = topics.iter().map(topic).collect();
+            Assignment::default().with_topic_partitions(topics).with_unknown_tagged_fields(noise())
+        }))
         .with_unknown_tagged_fields(noise())
 }
 

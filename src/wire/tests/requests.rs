@@ -53,6 +53,14 @@ fn sample(api: Api, rich: bool) -> Request {
             assignments: vec![("m2".into(), Bytes::from_static(b"2")), ("m1".into(), Bytes::from_static(b"1"))],
         }),
         Api::Heartbeat => Request::Heartbeat(member),
+        Api::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(ConsumerHeartbeatRequest {
+            member,
+            rack: rich.then(|| "rack".into()),
+            rebalance_timeout_ms: rich.then_some(300_000),
+            topics: rich.then(|| vec!["b".into(), "a".into()]),
+            assignor: rich.then(|| "uniform".into()),
+            owned: rich.then(|| vec![(TopicId([7; 16]), vec![0, 2])]),
+        }),
         Api::LeaveGroup => {
             Request::LeaveGroup(LeaveGroupRequest { group: "group".into(), member_id: "member".into(), instance_id, reason })
         }
@@ -236,6 +244,23 @@ fn heartbeat() {
     check(Api::Heartbeat, |body: kafka::HeartbeatRequest, _, rich| {
         assert_eq!((&**body.group_id, body.generation_id, &*body.member_id), ("group", 7, "member"));
         assert_eq!(body.group_instance_id.as_deref(), rich.then_some("static"));
+    });
+}
+
+#[test]
+fn consumer_group_heartbeat() {
+    check(Api::ConsumerGroupHeartbeat, |body: kafka::ConsumerGroupHeartbeatRequest, _, rich| {
+        assert_eq!((&**body.group_id, body.member_epoch, &*body.member_id), ("group", 7, "member"));
+        assert_eq!(body.instance_id.as_deref(), rich.then_some("static"));
+        assert_eq!(body.rack_id.as_deref(), rich.then_some("rack"));
+        assert_eq!(body.rebalance_timeout_ms, if rich { 300_000 } else { -1 });
+        let topics = body.subscribed_topic_names.map(|topics| topics.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        assert_eq!(topics, rich.then(|| vec!["b".to_owned(), "a".to_owned()]));
+        assert_eq!((body.subscribed_topic_regex, body.server_assignor.as_deref()), (None, rich.then_some("uniform")));
+        let owned = body
+            .topic_partitions
+            .map(|owned| owned.iter().map(|of| (of.topic_id.as_bytes().to_vec(), of.partitions.clone())).collect::<Vec<_>>());
+        assert_eq!(owned, rich.then(|| vec![(vec![7; 16], vec![0, 2])]));
     });
 }
 

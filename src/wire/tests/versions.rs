@@ -27,6 +27,7 @@ fn theirs(api: Api) -> (RangeInclusive<i16>, i16) {
         Api::SyncGroup => of::<kafka::SyncGroupRequest, kafka::SyncGroupResponse>(),
         Api::ApiVersions => of::<kafka::ApiVersionsRequest, kafka::ApiVersionsResponse>(),
         Api::OffsetForLeaderEpoch => of::<kafka::OffsetForLeaderEpochRequest, kafka::OffsetForLeaderEpochResponse>(),
+        Api::ConsumerGroupHeartbeat => of::<kafka::ConsumerGroupHeartbeatRequest, kafka::ConsumerGroupHeartbeatResponse>(),
         Api::SaslHandshake => of::<kafka::SaslHandshakeRequest, kafka::SaslHandshakeResponse>(),
         Api::SaslAuthenticate => of::<kafka::SaslAuthenticateRequest, kafka::SaslAuthenticateResponse>(),
     }

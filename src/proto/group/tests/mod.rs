@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::{Classic, GroupConfig, GroupEvent};
 use crate::{
     assignor::{CooperativeSticky, Range, RoundRobin},
-    model::{Generation, TopicPartition},
+    model::{Generation, GroupProtocol, TopicPartition},
     proto::{Answer, Ask, CallError, ClusterView, Membership, Owner, PartitionView, Target, TopicView},
     wire::{
         Api, ErrorCode, JoinGroupResponse, JoinedMember, LeaveGroupResponse, Request, Response, Subscription, SyncGroupResponse,
@@ -33,6 +33,8 @@ fn config() -> GroupConfig {
         group: "g".into(),
         instance_id: None,
         rack: None,
+        protocol: GroupProtocol::Classic,
+        server_assignor: None,
         assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
         session_timeout: Duration::from_secs(45),
         heartbeat_interval: Duration::from_secs(3),
@@ -265,6 +267,8 @@ fn in_short(event: &GroupEvent) -> String {
             format!("assigned {}: {}{}", generation.0, partitions.join(" "), if *leader { ", leads" } else { "" })
         }
         GroupEvent::WatchTopics(topics) => format!("watch {}", topics.join(" ")),
+        GroupEvent::RefreshMetadata => "refresh metadata".to_owned(),
+        GroupEvent::FallBack => "fall back".to_owned(),
         GroupEvent::Rejoining { .. } => "rejoining".to_owned(),
         GroupEvent::Left => "left".to_owned(),
         GroupEvent::Problem(problem) => format!("{:?}{}", problem.kind, if problem.fatal { ", fatal" } else { "" }),

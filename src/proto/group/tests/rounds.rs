@@ -225,5 +225,5 @@ fn an_answer_of_another_api_is_a_bug() {
 #[test]
 fn who_we_are_is_told() {
     let rig = Rig::stable(static_config());
-    assert_eq!((&**rig.machine.group(), rig.member().as_str()), ("g", "m/5"));
+    assert_eq!((&*rig.machine.config().group, rig.member().as_str()), ("g", "m/5"));
 }

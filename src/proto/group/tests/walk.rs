@@ -134,6 +134,7 @@ impl Surroundings {
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
                 GroupEvent::Left => self.over = true,
                 GroupEvent::Rejoining { .. } | GroupEvent::WatchTopics(_) => {}
+                GroupEvent::RefreshMetadata | GroupEvent::FallBack => panic!("{event:?} of the classic protocol"),
             }
         }
         assert_eq!(self.owned, rig.machine.owned);

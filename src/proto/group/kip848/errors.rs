@@ -1,0 +1,118 @@
+//! What each error code of ConsumerGroupHeartbeat means to a member, as data.
+
+use crate::{
+    proto::{ProblemKind, group::GroupConfig},
+    wire::ErrorCode,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaction {
+    Done,
+    BackOff,
+    /// Look the coordinator up, and tell it everything; membership and partitions stay.
+    FindCoordinator,
+    /// Its epoch is not ours: everything is lost, join anew.
+    Rejoin,
+    /// It does not know us: as `Rejoin`, under a new id.
+    RejoinAsNew,
+    /// The broker, or the group, does not speak this protocol.
+    FallBack,
+    /// Someone can change it while we run: say it, and try again slowly.
+    Lasting(ProblemKind),
+    Fatal(ProblemKind),
+}
+
+use Reaction::*;
+
+pub(super) fn heartbeat(code: ErrorCode) -> Reaction {
+    match code {
+        ErrorCode::NONE => Done,
+        ErrorCode::FENCED_MEMBER_EPOCH => Rejoin,
+        ErrorCode::UNKNOWN_MEMBER_ID => RejoinAsNew,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => FindCoordinator,
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+        | ErrorCode::REQUEST_TIMED_OUT
+        | ErrorCode::NETWORK_EXCEPTION
+        | ErrorCode::BROKER_NOT_AVAILABLE
+        | ErrorCode::KAFKA_STORAGE_ERROR
+        | ErrorCode::THROTTLING_QUOTA_EXCEEDED
+        | ErrorCode::UNKNOWN_SERVER_ERROR => BackOff,
+        ErrorCode::UNSUPPORTED_VERSION | ErrorCode::GROUP_ID_NOT_FOUND => FallBack,
+        ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::TOPIC_AUTHORIZATION_FAILED => Lasting(ProblemKind::Unauthorized),
+        ErrorCode::GROUP_MAX_SIZE_REACHED => Lasting(ProblemKind::GroupRefused),
+        // The former process of this name has not been missed yet: its place is free when its session ends.
+        ErrorCode::UNRELEASED_INSTANCE_ID => Lasting(ProblemKind::Fenced),
+        ErrorCode::FENCED_INSTANCE_ID => Fatal(ProblemKind::Fenced),
+        // UNSUPPORTED_ASSIGNOR, INVALID_REQUEST, INVALID_REGULAR_EXPRESSION, INVALID_GROUP_ID, and what nobody foresaw.
+        _ => Fatal(ProblemKind::GroupRefused),
+    }
+}
+
+/// Says what was refused, and what to do about it.
+pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConfig) -> String {
+    let group = &config.group;
+    let instance_id = config.instance_id.as_deref().unwrap_or("(none)");
+    let advice = match code {
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => format!("this user needs READ on GROUP {group}; ottla goes on trying"),
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+            "this user needs DESCRIBE on every topic that it subscribes to; ottla goes on trying".to_owned()
+        }
+        ErrorCode::GROUP_MAX_SIZE_REACHED => {
+            "the group has as many members as the broker's group.consumer.max.size allows; ottla goes on trying".to_owned()
+        }
+        ErrorCode::UNRELEASED_INSTANCE_ID => format!(
+            "another member has the group.instance.id {instance_id}, or had it until just now; each running member needs one of its own; \
+             ottla goes on trying"
+        ),
+        ErrorCode::FENCED_INSTANCE_ID => {
+            format!("another member joined with the group.instance.id {instance_id}; each running member needs one of its own")
+        }
+        ErrorCode::UNSUPPORTED_ASSIGNOR => {
+            let assignor = config.server_assignor.as_deref().unwrap_or_default();
+            format!("the broker has no assignor \"{assignor}\" (its setting is group.consumer.assignors)")
+        }
+        ErrorCode::UNSUPPORTED_VERSION => {
+            "the broker does not speak the consumer protocol (KIP-848): upgrade to Kafka 4.0, or choose the classic protocol"
+                .to_owned()
+        }
+        ErrorCode::GROUP_ID_NOT_FOUND => {
+            "the group is of another protocol and cannot be converted while it has members (the broker's setting is \
+             group.consumer.migration.policy): stop them, or choose the classic protocol"
+                .to_owned()
+        }
+        ErrorCode::INVALID_GROUP_ID => "the broker does not take this group id".to_owned(),
+        _ => "ottla does not know how to go on".to_owned(),
+    };
+    let message = message.map(|message| format!(" ({message})")).unwrap_or_default();
+    format!("a heartbeat of group {group} was refused with {code}{message}: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row() {
+        for (code, reaction) in [
+            (ErrorCode::NONE, Done),
+            (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, BackOff),
+            (ErrorCode::NOT_COORDINATOR, FindCoordinator),
+            (ErrorCode::COORDINATOR_NOT_AVAILABLE, FindCoordinator),
+            (ErrorCode::FENCED_MEMBER_EPOCH, Rejoin),
+            (ErrorCode::UNKNOWN_MEMBER_ID, RejoinAsNew),
+            (ErrorCode::UNRELEASED_INSTANCE_ID, Lasting(ProblemKind::Fenced)),
+            (ErrorCode::FENCED_INSTANCE_ID, Fatal(ProblemKind::Fenced)),
+            (ErrorCode::UNSUPPORTED_ASSIGNOR, Fatal(ProblemKind::GroupRefused)),
+            (ErrorCode::UNSUPPORTED_VERSION, FallBack),
+            (ErrorCode::GROUP_ID_NOT_FOUND, FallBack),
+            (ErrorCode::INVALID_REQUEST, Fatal(ProblemKind::GroupRefused)),
+            (ErrorCode::INVALID_REGULAR_EXPRESSION, Fatal(ProblemKind::GroupRefused)),
+            (ErrorCode::GROUP_MAX_SIZE_REACHED, Lasting(ProblemKind::GroupRefused)),
+            (ErrorCode::GROUP_AUTHORIZATION_FAILED, Lasting(ProblemKind::Unauthorized)),
+            (ErrorCode::TOPIC_AUTHORIZATION_FAILED, Lasting(ProblemKind::Unauthorized)),
+            (ErrorCode(999), Fatal(ProblemKind::GroupRefused)),
+        ] {
+            assert_eq!(heartbeat(code), reaction, "{code}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A member by one protocol or the other, and the way from the newer to the older one.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Classic, GroupConfig, GroupEvent, Kip848};
+use crate::{
+    model::GroupProtocol,
+    proto::{Answer, Ask, ClusterView, Deadline, Membership},
+    wire::ErrorCode,
+};
+
+/// What a consumer is in its group.
+#[derive(Debug)]
+pub(crate) enum GroupMember {
+    Classic(Box<Classic>),
+    Kip848(Box<Kip848>),
+}
+
+/// Does the same for either.
+macro_rules! either {
+    ($self:ident, $member:ident => $act:expr) => {
+        match $self {
+            Self::Classic($member) => $act,
+            Self::Kip848($member) => $act,
+        }
+    };
+}
+
+impl GroupMember {
+    pub(crate) fn new(config: GroupConfig) -> Self {
+        match config.protocol {
+            GroupProtocol::Classic => Self::Classic(Box::new(Classic::new(config))),
+            GroupProtocol::Consumer | GroupProtocol::Auto => Self::Kip848(Box::new(Kip848::new(config))),
+        }
+    }
+
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>) {
+        either!(self, member => member.handle_subscribe(now, topics));
+    }
+
+    pub(crate) fn handle_coordinator(&mut self, now: Instant, known: bool) {
+        either!(self, member => member.handle_coordinator(now, known));
+    }
+
+    pub(crate) fn handle_metadata(&mut self, now: Instant, view: &ClusterView) {
+        either!(self, member => member.handle_metadata(now, view));
+    }
+
+    pub(crate) fn handle_released(&mut self, now: Instant) {
+        either!(self, member => member.handle_released(now));
+    }
+
+    pub(crate) fn handle_member_error(&mut self, now: Instant, sent: &Membership, code: ErrorCode) {
+        either!(self, member => member.handle_member_error(now, sent, code));
+    }
+
+    pub(crate) fn handle_stalled(&mut self, now: Instant) {
+        either!(self, member => member.handle_stalled(now));
+    }
+
+    pub(crate) fn handle_resumed(&mut self, now: Instant) {
+        either!(self, member => member.handle_resumed(now));
+    }
+
+    pub(crate) fn handle_leave(&mut self, now: Instant, reason: String) {
+        match self {
+            Self::Classic(member) => member.handle_leave(now, reason),
+            // Its protocol has no word for why.
+            Self::Kip848(member) => member.handle_leave(now),
+        }
+    }
+
+    pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer) {
+        either!(self, member => member.handle_answer(now, call, answer));
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        either!(self, member => member.handle_timeout(now));
+    }
+
+    /// Goes on by the classic protocol: the answer to `GroupEvent::FallBack`. Nothing was joined or held before.
+    pub(crate) fn fall_back(&mut self, now: Instant, view: &ClusterView) {
+        let Self::Kip848(member) = self else { return };
+        let (known, topics) = (member.is_coordinator_known(), member.subscription().to_vec());
+        let mut classic = Classic::new(member.config().clone());
+        classic.handle_metadata(now, view);
+        classic.handle_coordinator(now, known);
+        classic.handle_subscribe(now, topics);
+        *self = Self::Classic(Box::new(classic));
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        either!(self, member => member.membership())
+    }
+
+    pub(crate) fn group(&self) -> &Arc<str> {
+        either!(self, member => &member.config().group)
+    }
+
+    /// Whether what is held is a topic's by its id, or by its name.
+    pub(crate) fn holds_by_topic_id(&self) -> bool {
+        matches!(self, Self::Kip848(_))
+    }
+
+    /// Whether a JoinGroup is under way: the coordinator may let it wait for as long as a rebalance may take.
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self, Self::Classic(member) if member.is_joining())
+    }
+
+    /// Whether the coordinator would take a commit.
+    pub(crate) fn may_commit(&self) -> bool {
+        either!(self, member => member.may_commit())
+    }
+
+    /// Asks for what is due. `may_join` is false while a commit is under way: a classic member would have it answered in another generation.
+    #[must_use]
+    pub(crate) fn poll_ask(&mut self, now: Instant, may_join: bool) -> Option<Ask> {
+        match self {
+            Self::Classic(member) => member.poll_ask(now, may_join),
+            Self::Kip848(member) => member.poll_ask(now),
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn poll_event(&mut self) -> Option<GroupEvent> {
+        either!(self, member => member.poll_event())
+    }
+
+    #[must_use]
+    pub(crate) fn poll_timeout(&self, may_join: bool) -> Option<Deadline> {
+        match self {
+            Self::Classic(member) => member.poll_timeout(may_join),
+            Self::Kip848(member) => member.poll_timeout(),
+        }
+    }
+}
