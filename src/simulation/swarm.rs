@@ -24,6 +24,15 @@ use crate::planted::{self, Bug};
 const SEEDS: u64 = 200;
 /// How many lives a planted bug may take to be found.
 const PLANTED_SEEDS_MAX: u64 = 600;
+/// Where every `cargo test` looks first for the shyest ones, to be done sooner. `cargo xtask sim --planted` looks from the first seed on, and says
+/// what these have become when lives are drawn in another way.
+const SHY: [(Bug, u64); 5] = [
+    (Bug::DropUnresolvedTopics, 17),
+    (Bug::StepByRecord, 28),
+    (Bug::AcknowledgeBeforeCommit, 38),
+    (Bug::ForgetAssignmentEpoch, 96),
+    (Bug::RefetchKept, 117),
+];
 /// A life is told from time to time, when there are many.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -31,6 +40,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 const SEED: &str = "OTTLA_SIM_SEED";
 const SEED_COUNT: &str = "OTTLA_SIM_SEEDS";
 const FROM: &str = "OTTLA_SIM_FROM";
+const FROM_THE_FIRST: &str = "OTTLA_SIM_FROM_THE_FIRST";
 const TRACE: &str = "OTTLA_SIM_TRACE";
 
 #[test]
@@ -73,7 +83,9 @@ fn every_planted_bug_is_found() {
                 while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     // Found is only what is not there without the bug.
                     let is_clean = |seed| play(seed, Telling::Nobody).failure.is_none();
-                    let caught = (0..PLANTED_SEEDS_MAX).find_map(|seed| {
+                    let known = SHY.iter().find(|(shy, _)| shy == bug && env::var_os(FROM_THE_FIRST).is_none());
+                    let seeds = known.map(|(_, seed)| *seed).into_iter().chain(0..PLANTED_SEEDS_MAX);
+                    let caught = { seeds }.find_map(|seed| {
                         let failure = planted::with(*bug, || play(seed, Telling::Nobody).failure)?;
                         is_clean(seed).then_some((seed + 1, failure))
                     });

@@ -19,7 +19,10 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
                 tests.env(variable, number.ok_or_else(|| format!("{word} wants a number\n\n{}", crate::USAGE))?);
             }
             None if *word == "--trace" => drop(tests.env("OTTLA_SIM_TRACE", "1")),
-            None if *word == "--planted" => test = PLANTED,
+            None if *word == "--planted" => {
+                test = PLANTED;
+                tests.env("OTTLA_SIM_FROM_THE_FIRST", "1");
+            }
             None => return Err(format!("cannot understand {word}\n\n{}", crate::USAGE)),
         }
     }
