@@ -38,6 +38,7 @@ impl Planner {
             partition_bytes_max: 1 << 20,
             reading_lines: 2,
             rack: None,
+            replica_lease: Duration::from_secs(300),
             request_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),

@@ -174,7 +174,12 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Says in which rack this program runs, for assignors that care. Default: none. Java: `client.rack`.
+    /// Says in which rack this program runs. Default: none. Java: `client.rack`.
+    ///
+    /// Records are then read from a replica in that rack (KIP-392, from Kafka 2.4 on), if there is one and the brokers are set up to name it
+    /// (`replica.selector.class` is `RackAwareReplicaSelector`). A replica is a little behind its leader. The leader is asked where the replica
+    /// fails, and, every [`metadata_max_age`](Self::metadata_max_age), for the nearest anew. Assignors of your own, and the coordinator's, learn
+    /// the rack, too.
     pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
         self.client_rack = Some(rack.into());
         self
@@ -617,6 +622,7 @@ impl ConsumerBuilder {
                 partition_bytes_max: int(self.partition_fetch_bytes_max),
                 reading_lines: self.catch_up_connections,
                 rack,
+                replica_lease: self.metadata_max_age,
                 request_timeout,
                 retry_backoff,
                 retry_backoff_max,

@@ -16,6 +16,13 @@
 //!   the same again by another connection.
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
 //!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
+//! * **A coordinator that assigns by topic ids gives the partitions of a topic that was made anew to anybody**, also while a member still holds
+//!   those of the former one, and would read the new ones by their name (KIP-848).
+//!   (`a_topic_of_the_same_name_is_another_one`)
+//! * **Who leads now is news whoever asked.** An answer that comes after its partition was assigned anew brings no records any more; but if it
+//!   names the leader, the former one's late word is to be believed no longer. (`who_leads_now_counts_whoever_asked`)
+//! * **A leader that is told a rack may send no records but a broker's number.** Whoever does not go there reads nothing, and asks without end
+//!   (KIP-392). (`the_nearest_replica_is_read_and_the_leader_where_it_fails`)
 //! * **An offset says nothing in another topic of its name**, from the moment it is asked for. A topic may be replaced while its committed
 //!   offset is on its way, or waits for a leader to validate it. (`a_topic_replaced_while_a_position_is_validated_is_read_from_its_beginning`)
 //! * **Before Kafka 2.8 topics have no ids.** That one was made anew shows only in its absence: once brokers have said for three seconds that

@@ -158,6 +158,8 @@ pub(super) struct Draw {
     assigning: Assigning,
     /// Members go on claiming what they have lost.
     pub(super) claims_lost: bool,
+    /// The brokers are in racks of their own, and the programs in one of them: most is read from replicas that do not lead.
+    pub(super) has_racks: bool,
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
     commit_interval: Duration,
@@ -174,6 +176,8 @@ pub(super) struct Draw {
 
 impl Draw {
     pub(super) fn new(rng: &mut Rng) -> Self {
+        // Aside, so that the other draws stay what they are.
+        let has_racks = Rng::new(rng.clone().next_u64()).next_u64().is_multiple_of(3);
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -223,6 +227,7 @@ impl Draw {
             pause_ms: [100, 800, 2_500][below(3) as usize],
             assigning,
             claims_lost: below(2) == 0,
+            has_racks,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
             commit_interval: ms([20, 300, 5_000][below(3) as usize]),
@@ -241,7 +246,12 @@ impl Draw {
 
     /// Describes a consumer of a group as this life has them.
     pub(super) fn builder(&self, group: &str, is_late: bool) -> ConsumerBuilder {
-        builder_of(group)
+        let builder = match (self.has_racks, is_late) {
+            (true, false) => builder_of(group).client_rack("rack1"),
+            (true, true) => builder_of(group).client_rack("rack2"),
+            (false, _) => builder_of(group),
+        };
+        builder
             .subscribe(["orders", "extra"])
             .group_protocol(self.assigning.protocol())
             .assignors(self.assigning.assignors(is_late))
@@ -304,11 +314,12 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {:?}{}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}{}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
             self.assigning,
             if self.claims_lost { " claiming what is lost" } else { "" },
+            if self.has_racks { ", in racks" } else { "" },
             self.release,
             self.partitions,
             self.clients_max,

@@ -1,5 +1,10 @@
 //! Getting at the records: each scenario is something that went wrong elsewhere.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use kafka_protocol::messages::{
     FetchResponse, RequestKind, ResponseKind,
     fetch_response::{FetchableTopicResponse, PartitionData},
@@ -435,4 +440,63 @@ fn a_cluster_that_is_away_for_an_hour_is_found_again_within_seconds() {
     world.restart_brokers();
     world.produce(0, 10);
     world.finish(secs(25));
+}
+
+/// How many Fetches each broker was asked that name a partition.
+fn fetches_of(world: &mut World) -> Arc<[AtomicUsize; 4]> {
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 4]);
+    let counted = Arc::clone(&counts);
+    world.kafka.intercept(Api::Fetch, move |request| {
+        let RequestKind::Fetch(fetch) = request.body else { unreachable!("only Fetch is intercepted") };
+        counted[request.broker as usize].fetch_add(usize::from(!fetch.topics.is_empty()), Ordering::Relaxed);
+        Verdict::Pass
+    });
+    counts
+}
+
+/// The leader of a rack's reader sends no records but the way to a replica. Who does not go it reads nothing.
+#[test]
+fn the_nearest_replica_is_read_and_the_leader_where_it_fails() {
+    let mut world = World::new(6);
+    world.in_racks();
+    let fetches = fetches_of(&mut world);
+    let asked = |broker: usize| fetches[broker].load(Ordering::Relaxed);
+    join(&mut world, builder().client_rack("rack2"));
+    for _ in 0..10 {
+        (0..6).for_each(|partition| world.produce(partition, 10));
+        world.run(secs(1));
+    }
+    // Each of the two other leaders is asked once or twice, until it has sent all its partitions away.
+    assert!(asked(1) <= 4 && asked(3) <= 4 && asked(2) >= 20, "{fetches:?}");
+    world.stop_broker(2);
+    (0..6).for_each(|partition| world.produce(partition, 10));
+    world.run(secs(10));
+    assert_eq!(world.handed_out(&orders(0)).len(), 110, "the leaders are read");
+    // And when it is back, it is found within a minute, by each leader's word.
+    world.restart_brokers();
+    world.run(secs(60));
+    let before = (asked(1), asked(2), asked(3));
+    world.run(secs(20));
+    assert!(asked(2) > before.1 && (asked(1), asked(3)) == (before.0, before.2), "{before:?}, {fetches:?}");
+    world.finish(secs(20));
+    assert_eq!(world.repeats(), 0);
+}
+
+/// A replica that is behind has nothing out of range, and is read on when it has caught up.
+#[test]
+fn a_replica_that_is_behind_is_waited_for() {
+    let mut world = World::new(1);
+    world.in_racks();
+    world.produce(0, 10);
+    world.kafka.elect("orders", 0, 1);
+    join(&mut world, builder().client_rack("rack2").metadata_max_age(secs(20)));
+    world.run(secs(5));
+    assert_eq!(world.handed_out(&orders(0)).len(), 10);
+    world.kafka.hold_followers("orders", 0, Some(10));
+    world.produce(0, 10);
+    world.run(secs(5));
+    assert_eq!(world.handed_out(&orders(0)).len(), 10, "the replica has no more");
+    world.kafka.hold_followers("orders", 0, None);
+    world.finish(secs(25));
+    assert_eq!(world.repeats(), 0);
 }

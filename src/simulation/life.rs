@@ -78,6 +78,9 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     settings.consumer_group_heartbeat_interval = draw.heartbeat_interval;
     settings.group_initial_rebalance_delay = ms([0, 0, 1_000][(rng.next_u64() % 3) as usize]);
     let mut world = World::seeded(draw.partitions, seed, settings);
+    if draw.has_racks {
+        world.in_racks();
+    }
     world.connections_hold = false;
     world.is_strict = false;
     // Where no commit is refused or held back, and what is acked is to be committed.

@@ -153,6 +153,11 @@ impl World {
         world
     }
 
+    /// Puts each broker in a rack of its own.
+    pub(super) fn in_racks(&mut self) {
+        (1..=3).for_each(|broker| self.kafka.set_rack(broker, Some(&format!("rack{broker}"))));
+    }
+
     pub(super) fn elapsed(&self) -> Duration {
         self.now - self.start
     }

@@ -78,6 +78,9 @@ impl Fetcher {
                 self.nodes.remove(&broker);
             }
         }
+        if !matches!(&answer, Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE) {
+            self.shun_replica(now, broker);
+        }
         match answer {
             Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE => {
                 let brought = response.partitions.iter().map(|partition| partition.records.len()).sum();
@@ -142,6 +145,7 @@ impl Fetcher {
                 continue;
             };
             has_news |= answered.error != ErrorCode::NONE || !answered.records.is_empty() || answered.diverging.is_some();
+            has_news |= answered.preferred_replica.is_some();
             if live.contains(&asked.partition) {
                 self.handle_partition(&mut frame, asked, answered);
             } else if let Some((leader, epoch)) = answered.current_leader {
@@ -166,8 +170,20 @@ impl Fetcher {
     fn handle_partition(&mut self, frame: &mut Frame<'_>, asked: &Asked, answered: FetchedPartition) {
         let partition = &asked.partition;
         let code = answered.error;
+        let replica = self.cursors.get(partition).and_then(|cursor| cursor.replica).filter(|it| it.broker == frame.broker);
+        if replica.is_some() && (code != ErrorCode::NONE || answered.diverging.is_some()) {
+            return self.handle_word_of_replica(frame, partition, &answered);
+        }
         match errors::fetch(code) {
-            Verdict::Accept => self.handle_accepted(frame, asked, answered),
+            Verdict::Accept => {
+                let nearer = answered.preferred_replica.filter(|&nearer| nearer != frame.broker && replica.is_none());
+                self.handle_accepted(frame, asked, answered);
+                match (nearer, replica) {
+                    (Some(nearer), _) => self.go_to_replica(frame.now, partition, nearer),
+                    (None, Some(replica)) if replica.until <= frame.now => self.return_to_leader(partition),
+                    _ => {}
+                }
+            }
             Verdict::Refresh => {
                 self.put_off(frame, partition);
                 if let Some((leader, epoch)) = answered.current_leader {
@@ -204,6 +220,17 @@ impl Fetcher {
                 self.handle_nonsense(frame, partition, Some(code), &what);
             }
         }
+    }
+
+    /// A replica may be behind the leader, or be none any more: what is wrong is for the leader to say.
+    fn handle_word_of_replica(&mut self, frame: &Frame<'_>, partition: &TopicPartition, answered: &FetchedPartition) {
+        if let Some((leader, epoch)) = answered.current_leader {
+            self.hint(frame, partition, leader, epoch);
+        }
+        if errors::fetch(answered.error) == Verdict::Refresh {
+            self.refresh(format!("broker {} answered Fetch of {partition} with {}", frame.broker.0, answered.error));
+        }
+        self.shun_replicas(frame.now, partition, &format!("it answered with {}", answered.error));
     }
 
     fn handle_accepted(&mut self, frame: &mut Frame<'_>, asked: &Asked, answered: FetchedPartition) {
@@ -300,6 +327,7 @@ impl Fetcher {
         if may_refetch {
             tracing::debug!(%partition, broker = frame.broker.0, what, "fetching once more");
             self.put_off(frame, partition);
+            self.shun_replicas(frame.now, partition, "its bytes are broken");
         } else {
             self.stop(partition, ProblemKind::Corrupt, format!("{what}, also when fetched a second time"));
         }

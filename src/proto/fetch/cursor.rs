@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::FetchConfig;
+use super::{FetchConfig, replica::Replica};
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicId},
     proto::{PartitionHandle, ProblemKind, backoff::Backoff},
@@ -22,6 +22,9 @@ pub(super) struct Cursor {
     pub(super) asked: Option<u64>,
     pub(super) leader: Option<BrokerId>,
     pub(super) leader_epoch: Option<LeaderEpoch>,
+    /// Asked instead of the leader.
+    pub(super) replica: Option<Replica>,
+    pub(super) shuns_replicas_until: Option<Instant>,
     pub(super) topic_id: Option<TopicId>,
     pub(super) retry_at: Option<Instant>,
     /// For what passes by itself.
@@ -81,6 +84,8 @@ impl Cursor {
             asked: None,
             leader: None,
             leader_epoch: None,
+            replica: None,
+            shuns_replicas_until: None,
             topic_id: None,
             retry_at: None,
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
@@ -111,6 +116,16 @@ impl Cursor {
     pub(super) fn suspend(&mut self) {
         self.state = State::Suspended;
         (self.asked, self.retry_at) = (None, None);
+    }
+
+    /// Who is asked for it.
+    pub(super) fn source(&self) -> Option<BrokerId> {
+        self.replica.map(|replica| replica.broker).or(self.leader)
+    }
+
+    /// Whether the leader may send us to a replica.
+    pub(super) fn may_go_to_replica(&self, now: Instant) -> bool {
+        self.shuns_replicas_until.is_none_or(|until| until <= now)
     }
 
     /// Nothing but room and time keeps it from being asked for.

@@ -17,6 +17,7 @@ mod cursor;
 mod errors;
 mod node;
 mod planner;
+mod replica;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -52,7 +53,10 @@ pub(crate) struct FetchConfig {
     pub(crate) partition_bytes_max: i32,
     /// How many connections to a broker read what lies unread there, beside the one that waits; with none that one does both.
     pub(crate) reading_lines: usize,
+    /// Where we run, so that the leader can name a replica there.
     pub(crate) rack: Option<Arc<str>>,
+    /// How long such a replica is asked before the leader is again (Java: `metadata.max.age.ms`).
+    pub(crate) replica_lease: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) retry_backoff_max: Duration,
@@ -236,7 +240,7 @@ impl Fetcher {
     /// Fetches again from `offset`, where the bytes that came were broken; the second time at one offset the partition stops.
     ///
     /// The chunks that are dropped because of it are given back with `handle_taken`, as any other.
-    pub(crate) fn refetch(&mut self, _now: Instant, handle: &PartitionHandle, offset: Offset) {
+    pub(crate) fn refetch(&mut self, now: Instant, handle: &PartitionHandle, offset: Offset) {
         let Some(cursor) = self.cursors.get_mut(&handle.partition).filter(|c| c.handle == *handle) else { return };
         cursor.position = Position { offset, leader_epoch: None };
         (cursor.asked, cursor.retry_at) = (None, None);
@@ -246,6 +250,7 @@ impl Fetcher {
         if !cursor.may_refetch() {
             self.stop(&handle.partition, ProblemKind::Corrupt, "the bytes are broken, also when fetched a second time".into());
         }
+        self.shun_replicas(now, &handle.partition, "its bytes are broken");
         self.changed = true;
     }
 
@@ -340,21 +345,16 @@ impl Fetcher {
         cursor.leader = known.and_then(|known| known.leader);
         cursor.leader_epoch = known.and_then(|known| known.leader_epoch).or(cursor.leader_epoch);
         match cursor.leader {
-            Some(leader) => {
-                self.nodes.entry(leader).or_insert_with(|| Node::new(&self.config)).cursors.insert(partition.clone());
-            }
+            Some(leader) => self.join(leader, partition),
             None => self.miss_leader(now, partition),
         }
     }
 
     fn detach(&mut self, partition: &TopicPartition) {
-        let Some(leader) = self.cursors.get_mut(partition).and_then(|cursor| cursor.leader.take()) else { return };
-        if let Some(node) = self.nodes.get_mut(&leader) {
-            node.cursors.remove(partition);
-            if node.is_done_with() {
-                self.nodes.remove(&leader);
-            }
-        }
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        let source = cursor.source();
+        (cursor.leader, cursor.replica) = (None, None);
+        source.into_iter().for_each(|broker| self.leave(broker, partition));
     }
 
     /// Asks for metadata as long as a partition has no leader.

@@ -99,12 +99,14 @@ impl Fetcher {
             last_fetched_epoch: cursor.position.leader_epoch,
             max_bytes: i32::try_from(size(cursor)).unwrap_or(i32::MAX).min(max_bytes),
         };
+        // Said to the leader of one that is to stay there, it would be of no use for the others either.
+        let rack = self.config.rack.clone().filter(|_| wanted.iter().all(|cursor| cursor.may_go_to_replica(now)));
         let request = FetchRequest {
             max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: self.config.min_bytes,
             max_bytes,
             isolation: self.config.isolation,
-            rack: self.config.rack.clone(),
+            rack,
             partitions: wanted.iter().map(partition).collect(),
         };
         let asked = |p: &FetchPartition| Asked { partition: p.partition.clone(), topic_id: p.topic_id, max_bytes: p.max_bytes };

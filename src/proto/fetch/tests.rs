@@ -97,6 +97,7 @@ impl Harness {
             partition_bytes_max: MIB as i32,
             reading_lines,
             rack: None,
+            replica_lease: Duration::from_secs(300),
             request_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
@@ -412,4 +413,128 @@ fn a_frame_is_not_copied() {
     let frame = BytesMut::from(&batch(10, 1, 5, 100)[..]).freeze();
     let events = h.answer_one(call, answered(0, ErrorCode::NONE, frame.clone()));
     assert_eq!(chunk_of(&events).1.data.as_ptr(), frame.as_ptr());
+}
+
+// The nearest replica (KIP-392).
+
+impl Harness {
+    /// Runs in a rack, reads partition 0 from offset 10, and was sent by its leader, broker 1, to broker 3, whom it asks.
+    fn at_replica() -> (Self, u64) {
+        let mut h = Self::with(64 * MIB);
+        h.fetcher.config.rack = Some("r".into());
+        h.add(0, offset(10));
+        let (call, broker, request) = h.ask().expect("a Fetch");
+        assert_eq!((broker, request.rack.as_deref()), (1, Some("r")));
+        h.send_to(call, 3);
+        let (call, broker, _) = h.ask().expect("at once");
+        assert_eq!(broker, 3);
+        (h, call)
+    }
+
+    fn send_to(&mut self, call: u64, broker: i32) {
+        let preferred_replica = Some(BrokerId(broker));
+        let nearer = FetchedPartition { preferred_replica, ..answered(0, ErrorCode::NONE, Bytes::new()) };
+        self.answer_one(call, nearer);
+    }
+
+    /// Whom it asks now, and whether it says its rack.
+    #[track_caller]
+    fn asked_broker(&mut self) -> (i32, bool, u64) {
+        let (call, broker, request) = self.ask().expect("a Fetch");
+        (broker, request.rack.is_some(), call)
+    }
+}
+
+#[test]
+fn what_the_leader_names_is_read_from_there() {
+    let (mut h, mut call) = Harness::at_replica();
+    for n in 10..13 {
+        assert_eq!(chunk_of(&h.deliver(call, batch(n, 1, 5, 0))).1.next_offset, Offset(n + 1));
+        let (broker, _, next) = h.asked_broker();
+        assert_eq!(broker, 3);
+        call = next;
+    }
+}
+
+#[test]
+fn when_the_lease_ends_the_leader_is_asked_again_and_may_name_another() {
+    let (mut h, call) = Harness::at_replica();
+    h.now += h.fetcher.config.replica_lease;
+    assert_eq!(chunk_of(&h.deliver(call, batch(10, 1, 5, 0))).1.next_offset, Offset(11), "what has come is good");
+    let (broker, has_rack, call) = h.asked_broker();
+    assert_eq!((broker, has_rack), (1, true));
+    h.send_to(call, 4);
+    assert_eq!(h.asked_broker().0, 4);
+}
+
+#[test]
+fn what_a_replica_refuses_is_for_the_leader_to_say() {
+    for code in [
+        ErrorCode::OFFSET_OUT_OF_RANGE,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        ErrorCode::UNKNOWN_LEADER_EPOCH,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode::UNSUPPORTED_VERSION,
+        ErrorCode(999),
+    ] {
+        let (mut h, call) = Harness::at_replica();
+        let events = h.refuse(call, code);
+        assert_eq!(events.len(), usize::from(code == ErrorCode::NOT_LEADER_OR_FOLLOWER), "{code}: {events:?}");
+        // At once, and so that it sends no one away.
+        let (broker, has_rack, call) = h.asked_broker();
+        assert_eq!((broker, has_rack, h.position(0)), (1, false, Some(offset(10))), "{code}");
+        chunk_of(&h.deliver(call, batch(10, 1, 5, 0)));
+        // After a while a replica may be tried again.
+        h.now += Duration::from_secs(30);
+        assert!(h.asked_broker().1, "{code}");
+    }
+}
+
+#[test]
+fn a_replica_says_nothing_of_where_the_log_was_cut() {
+    let (mut h, call) = Harness::at_replica();
+    let cut = FetchedPartition { diverging: Some((LeaderEpoch(4), Offset(3))), ..answered(0, ErrorCode::NONE, Bytes::new()) };
+    assert_eq!(h.answer_one(call, cut), []);
+    assert_eq!(h.asked_broker().0, 1);
+}
+
+#[test]
+fn a_replica_that_does_not_answer_is_left_for_the_leader() {
+    for error in [CallError::Lost("cut".into()), CallError::NotSent("no address".into())] {
+        let (mut h, call) = Harness::at_replica();
+        h.answer(call, Err(error));
+        let (broker, has_rack, _) = h.asked_broker();
+        assert_eq!((broker, has_rack), (1, false));
+    }
+    let (mut h, call) = Harness::at_replica();
+    h.answer(call, Ok(Response::Fetch(FetchResponse { error: ErrorCode::UNKNOWN_SERVER_ERROR, ..response(vec![]) })));
+    assert_eq!(h.asked_broker().0, 1);
+}
+
+#[test]
+fn broken_bytes_of_a_replica_are_fetched_again_from_the_leader() {
+    let (mut h, call) = Harness::at_replica();
+    h.deliver(call, batch(10, 1, 5, 0));
+    h.fetcher.refetch(h.now, &handle(0, 1), Offset(10));
+    let (broker, has_rack, _) = h.asked_broker();
+    assert_eq!((broker, has_rack, h.position(0)), (1, false, Some(offset(10))));
+}
+
+#[test]
+fn a_new_leader_is_asked_first() {
+    let (mut h, call) = Harness::at_replica();
+    h.lead(&[2, 1, 2, 2], 6);
+    assert_eq!(h.deliver(call, batch(10, 1, 5, 0)), [], "of the former leader's time");
+    let (broker, has_rack, _) = h.asked_broker();
+    assert_eq!((broker, has_rack), (2, true));
+}
+
+#[test]
+fn what_is_removed_is_not_asked_for_anywhere() {
+    let (mut h, call) = Harness::at_replica();
+    h.fetcher.remove(&handle(0, 1));
+    h.deliver(call, batch(10, 1, 5, 0));
+    assert!(h.fetcher.nodes.is_empty());
+    assert_eq!(h.ask(), None);
 }

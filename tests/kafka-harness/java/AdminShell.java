@@ -140,6 +140,7 @@ public final class AdminShell {
             case "committed": return committed(command);
             case "describe-group": return describeGroup(command);
             case "requests": return requests(command);
+            case "bytes-out": return bytesOut(command);
             case "alter-offset": return alterOffset(command);
             case "delete-offsets": return deleteOffsets(command);
             case "delete-group": return deleteGroup(command);
@@ -295,10 +296,18 @@ public final class AdminShell {
 
     /** One field: how many requests of a kind a broker of this machine has answered, by its own count. */
     private List<String> requests(Command command) throws Exception {
+        return counted(command, "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=" + command.get("kind") + ",*");
+    }
+
+    /** One field: how many bytes of a topic a broker of this machine has sent to consumers, by its own count. */
+    private List<String> bytesOut(Command command) throws Exception {
+        return counted(command, "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,topic=" + command.get("topic"));
+    }
+
+    private List<String> counted(Command command, String pattern) throws Exception {
         VirtualMachine broker = VirtualMachine.attach(command.get("process"));
         try (JMXConnector connector = JMXConnectorFactory.connect(new JMXServiceURL(broker.startLocalManagementAgent()))) {
             MBeanServerConnection beans = connector.getMBeanServerConnection();
-            String pattern = "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=" + command.get("kind") + ",*";
             long count = 0;
             for (ObjectName name : beans.queryNames(new ObjectName(pattern), null)) count += (Long) beans.getAttribute(name, "Count");
             return List.of("" + count);

@@ -176,6 +176,12 @@ impl Admin {
         parse(fields.first().map(String::as_str).as_ref())
     }
 
+    /// Tells how many bytes of a topic a broker on this machine has sent to consumers, given the number of its process.
+    pub fn bytes_out(&self, process: u32, topic: &str) -> Result<u64> {
+        let fields = self.run(Command::new("bytes-out").with("process", process).with("topic", topic))?;
+        parse(fields.first().map(String::as_str).as_ref())
+    }
+
     /// Commits an offset for a group that has no members.
     pub fn alter_offset(&self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<()> {
         self.run(Command::new("alter-offset").with("group", group).at(topic, partition).with("offset", offset)).map(drop)
