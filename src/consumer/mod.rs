@@ -66,6 +66,11 @@ impl Consumer {
         ConsumerBuilder::new(group_id.into(), bootstrap.into_iter().map(Into::into).collect())
     }
 
+    /// Returns a handle to what this becomes: whoever listens to its [`events`](Handle::events) before the group is joined misses nothing.
+    pub fn handle(&self) -> Handle {
+        self.member.handle()
+    }
+
     /// Joins the group; records are committed after they were acknowledged. The default choice.
     pub fn at_least_once(self) -> AtLeastOnce {
         let (feed, member) = self.join(Mode::AtLeastOnce);

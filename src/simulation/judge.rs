@@ -56,6 +56,8 @@ pub(super) struct Judge {
     was_cut: BTreeSet<TopicPartition>,
     /// Who has asked for another position, and is not there yet.
     seeking: BTreeSet<(usize, TopicPartition)>,
+    /// Where reading began last, if it was sought.
+    sought_to: BTreeMap<TopicPartition, i64>,
     /// Bytes of records that each client holds.
     held: BTreeMap<usize, usize>,
     failures: Vec<Failure>,
@@ -77,6 +79,7 @@ impl Judge {
             doors: BTreeSet::new(),
             was_cut: BTreeSet::new(),
             seeking: BTreeSet::new(),
+            sought_to: BTreeMap::new(),
             held: BTreeMap::new(),
             failures: Vec::new(),
         }
@@ -292,6 +295,10 @@ impl Judge {
     ) {
         let (position, has_epoch) = (position.offset.0, position.leader_epoch.is_some());
         let is_sought = self.seeking.remove(&(client, of.clone()));
+        match is_sought {
+            true => self.sought_to.insert(of.clone(), position),
+            false => self.sought_to.remove(of),
+        };
         let may_reset = self.doors.remove(&(client, of.clone()));
         if committed == Some(position) {
             return self.sought(at, client, of, None);
@@ -333,9 +340,11 @@ impl Judge {
 // ---------------------------------------------------------------- looking back
 
 impl Judge {
-    /// Says whether any record of a partition was handed out.
-    pub(super) fn has_handed_out(&self, of: &TopicPartition) -> bool {
-        self.was_handed_out.get(of).is_some_and(|offsets| !offsets.is_empty())
+    /// Says whether its reader has sought a position beyond `last`, or nothing was handed out before somebody did: there is nothing to finish,
+    /// and nothing to commit.
+    pub(super) fn is_passed_by(&self, of: &TopicPartition, last: i64) -> bool {
+        let is_untouched = !self.is_at_most_once() && self.was_handed_out.get(of).is_none_or(BTreeSet::is_empty);
+        is_untouched || self.sought_to.get(of).is_some_and(|to| *to > last)
     }
 
     pub(super) fn missing(&self, of: &TopicPartition) -> usize {

@@ -212,12 +212,8 @@ impl World {
             let committed = self.kafka.committed(group);
             let committed = |of: &TopicPartition| committed.get(&(of.topic().to_owned(), of.partition())).copied();
             self.truth.iter().all(|(of, visible)| {
-                let is_committed = visible.last().is_none_or(|last| committed(of).is_some_and(|committed| committed > *last));
-                if judge.is_at_most_once() {
-                    return is_committed;
-                }
-                // Who sought the end before anything was handed out has finished nothing, and has nothing to commit.
-                judge.missing(of) == 0 && (is_committed || !judge.has_handed_out(of))
+                let is_settled = |last: &i64| committed(of).is_some_and(|at| at > *last) || judge.is_passed_by(of, *last);
+                visible.last().is_none_or(is_settled) && (judge.is_at_most_once() || judge.missing(of) == 0)
             })
         })
     }
