@@ -14,6 +14,13 @@ use kafka_harness::{Admin, Cluster, ConsumerGroups, DEFAULT_VERSION, Options, Pr
 
 /// How long a test waits for what must happen: generous, for it is spent only when the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// The pace of members by the consumer protocol (KIP-848) is the broker's to say; by default 5 s and 45 s. Older brokers know nothing of it.
+const QUICK_MEMBERS: [(&str, &str); 4] = [
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.heartbeat.interval.ms", "300"),
+    ("group.consumer.min.session.timeout.ms", "500"),
+    ("group.consumer.session.timeout.ms", "6000"),
+];
 
 /// A cluster and, beside it, a JVM that does what others would do.
 pub(crate) struct Kafka {
@@ -49,8 +56,9 @@ impl Kafka {
         is_wanted().then(|| Self::of(options))
     }
 
-    fn of(options: Options) -> Self {
+    fn of(mut options: Options) -> Self {
         let version = options.version.clone();
+        options.extra_conf.extend(QUICK_MEMBERS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let cluster = Cluster::start(options).expect("a real Kafka");
         let admin = Admin::start(&cluster.bootstrap(), &version).expect("the admin shell");
         Self { admin, bootstrap: cluster.bootstrap(), version, cluster: Some(cluster) }

@@ -121,13 +121,6 @@ pub(crate) fn broker(options: &Options, version: Version, ports: &Ports, id: usi
     set("group.initial.rebalance.delay.ms", "0");
     // A test of a dead member must not take Kafka's six seconds.
     set("group.min.session.timeout.ms", "500");
-    if version >= Version(4, 0) {
-        // The same for members by the consumer protocol (KIP-848), whose pace is the broker's to say; by default 5 s and 45 s.
-        set("group.consumer.min.heartbeat.interval.ms", "100");
-        set("group.consumer.heartbeat.interval.ms", "300");
-        set("group.consumer.min.session.timeout.ms", "500");
-        set("group.consumer.session.timeout.ms", "6000");
-    }
     set("auto.create.topics.enable", "false");
     set("delete.topic.enable", "true");
     set("log.cleaner.dedupe.buffer.size", "16777216");
