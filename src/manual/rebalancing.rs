@@ -3,8 +3,8 @@
 //! # What happens
 //!
 //! A group rebalances when a member comes or goes, when a topic that somebody subscribed to gets more partitions, appears or goes, and when
-//! a member changes its subscription. By the classic protocol every member joins anew, one of them, the leader, assigns, and each learns what it holds. The assignors
-//! that all members offer decide how much stands still meanwhile:
+//! a member changes its subscription. By the classic protocol every member joins anew, one of them, the leader, assigns, and each learns what
+//! it holds. The assignors that all members offer decide how much stands still meanwhile:
 //!
 //! | | eager: [`Range`](crate::Range), [`RoundRobin`](crate::RoundRobin), [`Sticky`](crate::Sticky) | cooperative: [`CooperativeSticky`](crate::CooperativeSticky) (KIP-429) |
 //! |---|---|---|

@@ -482,13 +482,17 @@ impl Consumer {
 
     /// Starts over where a partition's topic is gone: what was read of it, or was committed, says nothing about another of its name.
     fn leave_topics_that_are_gone(&mut self, now: Instant) {
+        // Where partitions are assigned by the topic's id, the member says what is lost.
+        if self.group.holds_by_topic_id() {
+            return;
+        }
         let topics = &self.cluster.view().topics;
         let is_gone = |(partition, owned): (&TopicPartition, &mut Owned)| {
             owned.topic.is_over(topics.get(partition.topic())).then(|| partition.clone())
         };
         let mut gone: Vec<_> = self.owned.iter_mut().filter_map(is_gone).collect();
-        // What is being released goes anyway; and where partitions are assigned by the topic's id, the member says what is lost.
-        gone.retain(|partition| !self.is_released(partition) && !self.group.holds_by_topic_id());
+        // What is being released goes anyway.
+        gone.retain(|partition| !self.is_released(partition));
         for partition in gone {
             tracing::info!(target: "ottla", %partition, "the topic was deleted: if there is another of its name, reading starts over");
             let handle = self.renew(&partition);

@@ -84,8 +84,8 @@ fn every_planted_bug_is_found() {
                     // Found is only what is not there without the bug.
                     let is_clean = |seed| play(seed, Telling::Nobody).failure.is_none();
                     let known = SHY.iter().find(|(shy, _)| shy == bug && env::var_os(FROM_THE_FIRST).is_none());
-                    let seeds = known.map(|(_, seed)| *seed).into_iter().chain(0..PLANTED_SEEDS_MAX);
-                    let caught = { seeds }.find_map(|seed| {
+                    let mut seeds = known.map(|(_, seed)| *seed).into_iter().chain(0..PLANTED_SEEDS_MAX);
+                    let caught = seeds.find_map(|seed| {
                         let failure = planted::with(*bug, || play(seed, Telling::Nobody).failure)?;
                         is_clean(seed).then_some((seed + 1, failure))
                     });

@@ -148,9 +148,9 @@ impl Fetcher {
             has_news |= answered.preferred_replica.is_some();
             if live.contains(&asked.partition) {
                 self.handle_partition(&mut frame, asked, answered);
-            } else if let Some((leader, epoch)) = answered.current_leader {
+            } else {
                 // Whoever asked, it is news: the former leader is not to be believed.
-                self.hint(&frame, &asked.partition, leader, epoch);
+                self.hint(&frame, &asked.partition, answered.current_leader);
             }
         }
         self.unpin(before, frame.brought);
@@ -186,9 +186,7 @@ impl Fetcher {
             }
             Verdict::Refresh => {
                 self.put_off(frame, partition);
-                if let Some((leader, epoch)) = answered.current_leader {
-                    self.hint(frame, partition, leader, epoch);
-                }
+                self.hint(frame, partition, answered.current_leader);
                 self.refresh(format!("broker {} answered Fetch of {partition} with {code}", frame.broker.0));
             }
             Verdict::Suspect => {
@@ -224,9 +222,7 @@ impl Fetcher {
 
     /// A replica may be behind the leader, or be none any more: what is wrong is for the leader to say.
     fn handle_word_of_replica(&mut self, frame: &Frame<'_>, partition: &TopicPartition, answered: &FetchedPartition) {
-        if let Some((leader, epoch)) = answered.current_leader {
-            self.hint(frame, partition, leader, epoch);
-        }
+        self.hint(frame, partition, answered.current_leader);
         if errors::fetch(answered.error) == Verdict::Refresh {
             self.refresh(format!("broker {} answered Fetch of {partition} with {}", frame.broker.0, answered.error));
         }
@@ -361,7 +357,9 @@ impl Fetcher {
         self.events.push_back(FetchEvent::OutOfRange { handle, position });
     }
 
-    fn hint(&mut self, frame: &Frame<'_>, partition: &TopicPartition, leader: BrokerId, epoch: LeaderEpoch) {
+    /// Passes on which newer leader an answer names, if it names one.
+    fn hint(&mut self, frame: &Frame<'_>, partition: &TopicPartition, current_leader: Option<(BrokerId, LeaderEpoch)>) {
+        let Some((leader, epoch)) = current_leader else { return };
         if self.cursors.get(partition).is_some_and(|c| c.leader_epoch.is_none_or(|known| epoch > known)) {
             let (partition, brokers) = (partition.clone(), frame.brokers.to_vec());
             self.events.push_back(FetchEvent::LeaderHint { partition, leader, epoch, brokers });

@@ -10,7 +10,7 @@ use std::{
 use tracing::{debug, info};
 
 use super::{
-    GroupConfig, GroupEvent,
+    GroupConfig, GroupEvent, LASTING_RETRY_MAX, LEAVE_WAIT,
     errors::{self, Reaction},
     leader::Topics,
     pulse::Pulse,
@@ -28,19 +28,13 @@ use crate::{
         earliest, invariant,
     },
     wire::{
-        ErrorCode, JoinGroupRequest, LeaveGroupRequest, MemberRequest, Request, Subscription, SyncGroupRequest,
-        encode_cooperative, encode_sticky,
+        ErrorCode, JoinGroupRequest, LeaveGroupRequest, Request, Subscription, SyncGroupRequest, encode_cooperative,
+        encode_sticky,
     },
 };
 
 /// How much longer than the rebalance timeout to wait for an answer to JoinGroup: the coordinator answers when that is over.
 const JOIN_GRACE: Duration = Duration::from_secs(5);
-
-/// How long leaving may take, the coordinator's lookup and a retry included.
-const LEAVE_WAIT: Duration = Duration::from_secs(5);
-
-/// The ceiling of the wait between tries of what somebody would have to put right (with the jitter, under five seconds).
-const LASTING_RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// After so many joins in a row that came to nothing the user is told; with the usual back-off these take four seconds.
 const FRUITLESS_JOINS_SAID: u32 = 7;
@@ -423,13 +417,14 @@ impl Classic {
         let assignments = mem::take(assignments);
         *step = Sync::Asked(call);
         let protocol = round.assignor.name().into();
-        let request = Request::SyncGroup(SyncGroupRequest { member: self.member_request(), protocol, assignments });
+        let request =
+            Request::SyncGroup(SyncGroupRequest { member: self.config.member_request(&self.membership), protocol, assignments });
         Some(self.ask(now, Kind::Sync, request, self.config.request_timeout))
     }
 
     fn ask_heartbeat(&mut self, now: Instant) -> Ask {
         self.pulse.sent(now);
-        let request = Request::Heartbeat(self.member_request());
+        let request = Request::Heartbeat(self.config.member_request(&self.membership));
         self.ask(now, Kind::Heartbeat, request, self.config.request_timeout.min(self.config.session_timeout))
     }
 
@@ -451,15 +446,6 @@ impl Classic {
         self.next_call += 1;
         self.calls.insert(call, Call { kind, sent: self.membership.clone(), sent_at: now, found: self.coordinator.found });
         Ask { owner: Owner::Group(call), to: Target::Coordinator, request, timeout }
-    }
-
-    fn member_request(&self) -> MemberRequest {
-        MemberRequest {
-            group: self.config.group.clone(),
-            generation: self.membership.generation,
-            member_id: self.membership.member_id.clone(),
-            instance_id: self.config.instance_id.clone(),
-        }
     }
 
     /// Goes from one state to the next, which takes over what it needs of the old one.

@@ -86,7 +86,7 @@ fn common(code: ErrorCode) -> Reaction {
 
 /// Whether trying again may help. UNKNOWN_SERVER_ERROR is among them: it tells of a broker in trouble, and a consumer that ends because
 /// of it helps nobody.
-fn is_passing(code: ErrorCode) -> bool {
+pub(super) fn is_passing(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
@@ -101,9 +101,15 @@ fn is_passing(code: ErrorCode) -> bool {
 
 /// Says what was refused, and what to do about it.
 pub(super) fn explain(tried: &str, code: ErrorCode, config: &GroupConfig) -> String {
-    let group = &config.group;
-    let advice = match code {
-        ErrorCode::GROUP_AUTHORIZATION_FAILED => format!("this user needs READ on GROUP {group}; ottla goes on trying"),
+    format!("{tried} of group {} was refused with {code}: {}", config.group, advice(code, config))
+}
+
+/// What to do about it.
+pub(super) fn advice(code: ErrorCode, config: &GroupConfig) -> String {
+    match code {
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => {
+            format!("this user needs READ on GROUP {}; ottla goes on trying", config.group)
+        }
         ErrorCode::GROUP_MAX_SIZE_REACHED => {
             "the group has as many members as the broker's group.max.size allows; ottla goes on trying".to_owned()
         }
@@ -130,8 +136,7 @@ pub(super) fn explain(tried: &str, code: ErrorCode, config: &GroupConfig) -> Str
         }
         ErrorCode::UNSUPPORTED_VERSION => "the broker is too old".to_owned(),
         _ => "ottla does not know how to go on".to_owned(),
-    };
-    format!("{tried} of group {group} was refused with {code}: {advice}")
+    }
 }
 
 #[cfg(test)]

@@ -55,11 +55,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Problem;
+use super::{Membership, Problem};
 use crate::{
     assignor::{Assignor, RebalanceProtocol},
     model::{Generation, GroupProtocol, TopicPartition},
+    wire::MemberRequest,
 };
+
+/// How long leaving may take, the coordinator's lookup and a retry included.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
+
+/// The ceiling of the wait between tries of what somebody would have to put right (with the jitter, under five seconds).
+const LASTING_RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// What a member is told once.
 #[derive(Clone, Debug)]
@@ -84,6 +91,16 @@ pub(crate) struct GroupConfig {
 }
 
 impl GroupConfig {
+    /// Who asks.
+    fn member_request(&self, Membership { member_id, generation }: &Membership) -> MemberRequest {
+        MemberRequest {
+            group: self.group.clone(),
+            generation: *generation,
+            member_id: member_id.clone(),
+            instance_id: self.instance_id.clone(),
+        }
+    }
+
     /// Whether partitions are held through a rebalance: every assignor that is offered must allow it, for any of them may be selected.
     pub(super) fn is_cooperative(&self) -> bool {
         self.assignors.iter().all(|assignor| assignor.protocol() == RebalanceProtocol::Cooperative)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, trace};
 
-use super::{Call, Kind, Kip848, Leaving, State, errors, errors::Reaction};
+use super::{Call, Kind, Kip848, Leaving, State, Untold, errors, errors::Reaction};
 use crate::{
     proto::{Answer, CallError, ProblemKind, group::GroupEvent, invariant},
     wire::{ConsumerHeartbeatResponse, ErrorCode, Response},
@@ -66,7 +66,7 @@ impl Kip848 {
         if call.kind == Kind::Join {
             info!(group = %self.config.group, member_id = %self.membership.member_id, epoch = answer.epoch.0, "joined");
             self.state = State::Member { is_said: false };
-            self.untold = super::Untold { everything: false, topics: false, owned: false };
+            self.untold = Untold::default();
         }
         self.membership.generation = answer.epoch;
         if let Some(assignment) = answer.assignment {

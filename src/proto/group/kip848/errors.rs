@@ -1,7 +1,13 @@
 //! What each error code of ConsumerGroupHeartbeat means to a member, as data.
 
 use crate::{
-    proto::{ProblemKind, group::GroupConfig},
+    proto::{
+        ProblemKind,
+        group::{
+            GroupConfig,
+            errors::{advice, is_passing},
+        },
+    },
     wire::ErrorCode,
 };
 
@@ -30,19 +36,13 @@ pub(super) fn heartbeat(code: ErrorCode) -> Reaction {
         ErrorCode::FENCED_MEMBER_EPOCH => Rejoin,
         ErrorCode::UNKNOWN_MEMBER_ID => RejoinAsNew,
         ErrorCode::COORDINATOR_NOT_AVAILABLE | ErrorCode::NOT_COORDINATOR => FindCoordinator,
-        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-        | ErrorCode::REQUEST_TIMED_OUT
-        | ErrorCode::NETWORK_EXCEPTION
-        | ErrorCode::BROKER_NOT_AVAILABLE
-        | ErrorCode::KAFKA_STORAGE_ERROR
-        | ErrorCode::THROTTLING_QUOTA_EXCEEDED
-        | ErrorCode::UNKNOWN_SERVER_ERROR => BackOff,
         ErrorCode::UNSUPPORTED_VERSION | ErrorCode::GROUP_ID_NOT_FOUND => FallBack,
         ErrorCode::GROUP_AUTHORIZATION_FAILED | ErrorCode::TOPIC_AUTHORIZATION_FAILED => Lasting(ProblemKind::Unauthorized),
         ErrorCode::GROUP_MAX_SIZE_REACHED => Lasting(ProblemKind::GroupRefused),
         // The former process of this name has not been missed yet: its place is free when its session ends.
         ErrorCode::UNRELEASED_INSTANCE_ID => Lasting(ProblemKind::Fenced),
         ErrorCode::FENCED_INSTANCE_ID => Fatal(ProblemKind::Fenced),
+        code if is_passing(code) => BackOff,
         // UNSUPPORTED_ASSIGNOR, INVALID_REQUEST, INVALID_REGULAR_EXPRESSION, INVALID_GROUP_ID, and what nobody foresaw.
         _ => Fatal(ProblemKind::GroupRefused),
     }
@@ -50,10 +50,7 @@ pub(super) fn heartbeat(code: ErrorCode) -> Reaction {
 
 /// Says what was refused, and what to do about it.
 pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConfig) -> String {
-    let group = &config.group;
-    let instance_id = config.instance_id.as_deref().unwrap_or("(none)");
-    let advice = match code {
-        ErrorCode::GROUP_AUTHORIZATION_FAILED => format!("this user needs READ on GROUP {group}; ottla goes on trying"),
+    let what_to_do = match code {
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
             "this user needs DESCRIBE on every topic that it subscribes to; ottla goes on trying".to_owned()
         }
@@ -61,12 +58,10 @@ pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConf
             "the group has as many members as the broker's group.consumer.max.size allows; ottla goes on trying".to_owned()
         }
         ErrorCode::UNRELEASED_INSTANCE_ID => format!(
-            "another member has the group.instance.id {instance_id}, or had it until just now; each running member needs one of its own; \
-             ottla goes on trying"
+            "another member has the group.instance.id {}, or had it until just now; each running member needs one of its own; ottla goes \
+             on trying",
+            config.instance_id.as_deref().unwrap_or("(none)")
         ),
-        ErrorCode::FENCED_INSTANCE_ID => {
-            format!("another member joined with the group.instance.id {instance_id}; each running member needs one of its own")
-        }
         ErrorCode::UNSUPPORTED_ASSIGNOR => {
             let assignor = config.server_assignor.as_deref().unwrap_or_default();
             format!("the broker has no assignor \"{assignor}\" (its setting is group.consumer.assignors)")
@@ -80,11 +75,10 @@ pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConf
              group.consumer.migration.policy): stop them, or choose the classic protocol"
                 .to_owned()
         }
-        ErrorCode::INVALID_GROUP_ID => "the broker does not take this group id".to_owned(),
-        _ => "ottla does not know how to go on".to_owned(),
+        _ => advice(code, config),
     };
     let message = message.map(|message| format!(" ({message})")).unwrap_or_default();
-    format!("a heartbeat of group {group} was refused with {code}{message}: {advice}")
+    format!("a heartbeat of group {} was refused with {code}{message}: {what_to_do}", config.group)
 }
 
 #[cfg(test)]

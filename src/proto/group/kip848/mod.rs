@@ -32,7 +32,7 @@ use std::{
 use tracing::{debug, info};
 
 use super::{
-    GroupConfig, GroupEvent,
+    GroupConfig, GroupEvent, LASTING_RETRY_MAX, LEAVE_WAIT,
     state::Afterwards,
     voice::{Voice, millis},
 };
@@ -54,12 +54,6 @@ const STEP_OUT: Generation = Generation(-2);
 
 /// Until the coordinator says how often it wants to hear from its members.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long leaving may take, the coordinator's lookup and a retry included.
-const LEAVE_WAIT: Duration = Duration::from_secs(5);
-
-/// The ceiling of the wait between tries of what somebody would have to put right.
-const LASTING_RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// A member of a group in the consumer protocol.
 #[derive(Debug)]
@@ -124,7 +118,7 @@ struct Leaving {
     then: Afterwards,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Untold {
     everything: bool,
     topics: bool,
@@ -159,7 +153,7 @@ impl Kip848 {
             owned: BTreeMap::new(),
             target: BTreeSet::new(),
             names: BTreeMap::new(),
-            untold: Untold { everything: true, topics: false, owned: false },
+            untold: Untold { everything: true, ..Untold::default() },
             coordinator_known: false,
             found: 0,
             asked_for_coordinator: false,
@@ -362,52 +356,58 @@ impl Kip848 {
     }
 
     fn ask_beat(&mut self, now: Instant) -> Ask {
-        let nothing = Untold { everything: false, topics: false, owned: false };
-        let untold = mem::replace(&mut self.untold, nothing);
-        let mut beat = self.everything(self.membership.generation);
-        if !untold.everything {
-            (beat.rebalance_timeout_ms, beat.assignor, beat.rack) = (None, None, None);
+        let untold = mem::take(&mut self.untold);
+        let epoch = self.membership.generation;
+        let beat = if untold.everything {
+            self.everything(epoch)
+        } else {
             // While something is handed back, nothing is said to be held: the coordinator would take the rest for given up.
             let is_releasing = matches!(self.state, State::Releasing { .. });
             self.untold.owned = untold.owned && is_releasing;
-            beat.owned = beat.owned.filter(|_| untold.owned && !is_releasing);
-            beat.topics = beat.topics.filter(|_| untold.topics);
-        }
+            ConsumerHeartbeatRequest {
+                topics: untold.topics.then(|| self.subscription.clone()),
+                owned: (untold.owned && !is_releasing).then(|| self.owned_by_topic()),
+                ..self.nothing_new(epoch)
+            }
+        };
         self.ask(now, Kind::Beat, beat)
     }
 
     /// A heartbeat that says all there is.
     fn everything(&self, epoch: Generation) -> ConsumerHeartbeatRequest {
-        let mut owned = BTreeMap::<TopicId, Vec<i32>>::new();
-        for (partition, id) in &self.owned {
-            owned.entry(*id).or_default().push(partition.partition());
-        }
         ConsumerHeartbeatRequest {
-            member: self.member_request(epoch),
             rack: self.config.rack.clone(),
             rebalance_timeout_ms: Some(millis(self.config.rebalance_timeout)),
             topics: Some(self.subscription.clone()),
             assignor: self.config.server_assignor.clone(),
-            owned: Some(owned.into_iter().collect()),
+            owned: Some(self.owned_by_topic()),
+            ..self.nothing_new(epoch)
         }
+    }
+
+    /// A heartbeat that says only who is there.
+    fn nothing_new(&self, epoch: Generation) -> ConsumerHeartbeatRequest {
+        let member = MemberRequest { generation: epoch, ..self.config.member_request(&self.membership) };
+        let (rack, rebalance_timeout_ms, topics, assignor, owned) = Default::default();
+        ConsumerHeartbeatRequest { member, rack, rebalance_timeout_ms, topics, assignor, owned }
+    }
+
+    fn owned_by_topic(&self) -> Vec<(TopicId, Vec<i32>)> {
+        let mut owned = BTreeMap::<TopicId, Vec<i32>>::new();
+        for (partition, id) in &self.owned {
+            owned.entry(*id).or_default().push(partition.partition());
+        }
+        owned.into_iter().collect()
     }
 
     fn ask_leave(&mut self, now: Instant) -> Ask {
         let epoch = if self.config.instance_id.is_some() { STEP_OUT } else { LEAVE };
-        let mut member = self.member_request(epoch);
+        let mut farewell = self.nothing_new(epoch);
         if let State::Leaving(leaving) = &mut self.state {
             leaving.due = None;
-            member.member_id = Arc::clone(&leaving.member_id);
+            farewell.member.member_id = Arc::clone(&leaving.member_id);
         }
-        let beat = ConsumerHeartbeatRequest {
-            member,
-            rack: None,
-            rebalance_timeout_ms: None,
-            topics: None,
-            assignor: None,
-            owned: None,
-        };
-        self.ask(now, Kind::Leave, beat)
+        self.ask(now, Kind::Leave, farewell)
     }
 
     fn ask(&mut self, now: Instant, kind: Kind, beat: ConsumerHeartbeatRequest) -> Ask {
@@ -420,15 +420,6 @@ impl Kip848 {
             Kind::Join | Kind::Beat => self.config.request_timeout.min(self.config.session_timeout),
         };
         Ask { owner: Owner::Group(number), to: Target::Coordinator, request: Request::ConsumerGroupHeartbeat(beat), timeout }
-    }
-
-    fn member_request(&self, epoch: Generation) -> MemberRequest {
-        MemberRequest {
-            group: self.config.group.clone(),
-            generation: epoch,
-            member_id: self.membership.member_id.clone(),
-            instance_id: self.config.instance_id.clone(),
-        }
     }
 
     /// Goes a step from what is held to what is to be held.
@@ -623,7 +614,7 @@ impl Kip848 {
         self.events.extend(self.voice.say(now, kind, code, what));
     }
 
-    /// Only before it has joined: the group may not be another's by now.
+    /// Where it joins, no matter for which time: it holds nothing then.
     fn may_fall_back(&self) -> bool {
         self.config.protocol == GroupProtocol::Auto
     }

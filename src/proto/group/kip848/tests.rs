@@ -15,8 +15,11 @@ use super::{Kip848, State};
 use crate::{
     model::{Generation, GroupProtocol, TopicId, TopicPartition},
     proto::{
-        Answer, Ask, CallError, ClusterView, Membership, Owner, PartitionView, Target, TopicView,
-        group::{GroupConfig, GroupEvent},
+        Answer, Ask, ClusterView, Membership, Owner, PartitionView, Target, TopicView,
+        group::{
+            GroupConfig, GroupEvent,
+            tests::{self, lost},
+        },
     },
     wire::{ConsumerHeartbeatRequest, ConsumerHeartbeatResponse, ErrorCode, Request, Response},
 };
@@ -27,19 +30,11 @@ const U: TopicId = TopicId([2; 16]);
 
 fn config() -> GroupConfig {
     GroupConfig {
-        group: "g".into(),
-        instance_id: None,
         rack: Some("r".into()),
         protocol: GroupProtocol::Consumer,
         server_assignor: Some("uniform".into()),
         assignors: Vec::new(),
-        session_timeout: Duration::from_secs(45),
-        heartbeat_interval: Duration::from_secs(3),
-        rebalance_timeout: Duration::from_secs(300),
-        request_timeout: Duration::from_secs(30),
-        retry_backoff: Duration::from_millis(100),
-        retry_backoff_max: Duration::from_secs(1),
-        seed: 7,
+        ..tests::config()
     }
 }
 
@@ -250,16 +245,10 @@ fn in_short(beat: &ConsumerHeartbeatRequest) -> String {
 fn tell(event: &GroupEvent) -> String {
     let names = |partitions: &[TopicPartition]| partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     match event {
-        GroupEvent::CoordinatorUnknown { .. } => "coordinator unknown".to_owned(),
         GroupEvent::Release { partitions, .. } => format!("release {}", names(partitions)),
         GroupEvent::Lost { partitions, .. } => format!("lost {}", names(partitions)),
-        GroupEvent::Assigned { generation, partitions, .. } => format!("assigned {}: {}", generation.0, names(partitions)),
-        GroupEvent::RefreshMetadata => "refresh metadata".to_owned(),
-        GroupEvent::FallBack => "fall back".to_owned(),
-        GroupEvent::Rejoining { .. } => "rejoining".to_owned(),
-        GroupEvent::Left => "left".to_owned(),
-        GroupEvent::Problem(problem) => format!("{:?}{}", problem.kind, if problem.fatal { ", fatal" } else { "" }),
         GroupEvent::WatchTopics(_) => panic!("{event:?} of the consumer protocol"),
+        _ => tests::in_short(event),
     }
 }
 
@@ -279,8 +268,4 @@ fn beat(epoch: i32, assignment: Option<&[(TopicId, &[i32])]>) -> Answer {
 
 fn refused(code: ErrorCode) -> Answer {
     response(code, 0, None)
-}
-
-fn lost() -> Answer {
-    Err(CallError::Lost("the connection was lost".to_owned()))
 }

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-fn config() -> GroupConfig {
+pub(super) fn config() -> GroupConfig {
     GroupConfig {
         group: "g".into(),
         instance_id: None,
@@ -257,7 +257,7 @@ impl Rig {
     }
 }
 
-fn in_short(event: &GroupEvent) -> String {
+pub(super) fn in_short(event: &GroupEvent) -> String {
     match event {
         GroupEvent::CoordinatorUnknown { .. } => "coordinator unknown".to_owned(),
         GroupEvent::Release { .. } => "release".to_owned(),
@@ -358,7 +358,7 @@ fn left(error: ErrorCode) -> Response {
     Response::LeaveGroup(LeaveGroupResponse { error, members: Vec::new() })
 }
 
-fn lost() -> Answer {
+pub(super) fn lost() -> Answer {
     Err(CallError::Lost("the connection was lost".to_owned()))
 }
 

@@ -1,6 +1,7 @@
 //! What the coordinator refuses.
 
 use super::*;
+use crate::proto::CallError;
 
 #[track_caller]
 fn check_beat(code: ErrorCode, told: &[&str], next: &str, said: &str) {
