@@ -43,10 +43,12 @@ pub(crate) enum Bug {
     AcknowledgeBeforeCommit,
     /// What an assignment names and metadata do not know yet is forgotten.
     DropUnresolvedTopics,
+    /// What a fetch session was told to forget is taken for known there, when it is wanted again.
+    KeepForgotten,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::CommitHandedOut,
         Self::CommitFetchPosition,
         Self::DeliverAfterRevocation,
@@ -65,6 +67,7 @@ impl Bug {
         Self::RefetchKept,
         Self::AcknowledgeBeforeCommit,
         Self::DropUnresolvedTopics,
+        Self::KeepForgotten,
     ];
 }
 

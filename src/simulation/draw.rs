@@ -160,6 +160,8 @@ pub(super) struct Draw {
     pub(super) claims_lost: bool,
     /// The brokers are in racks of their own, and the programs in one of them: most is read from replicas that do not lead.
     pub(super) has_racks: bool,
+    /// How many fetch sessions a broker has room for.
+    pub(super) fetch_sessions_max: usize,
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
     commit_interval: Duration,
@@ -177,7 +179,9 @@ pub(super) struct Draw {
 impl Draw {
     pub(super) fn new(rng: &mut Rng) -> Self {
         // Aside, so that the other draws stay what they are.
-        let has_racks = Rng::new(rng.clone().next_u64()).next_u64().is_multiple_of(3);
+        let mut aside = Rng::new(rng.clone().next_u64());
+        let has_racks = aside.next_u64().is_multiple_of(3);
+        let fetch_sessions_max = [1000, 1000, 1, 0][(aside.next_u64() % 4) as usize];
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -228,6 +232,7 @@ impl Draw {
             assigning,
             claims_lost: below(2) == 0,
             has_racks,
+            fetch_sessions_max,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
             commit_interval: ms([20, 300, 5_000][below(3) as usize]),
@@ -314,12 +319,13 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {:?}{}{}, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}{}, {} fetch sessions, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
             self.assigning,
             if self.claims_lost { " claiming what is lost" } else { "" },
             if self.has_racks { ", in racks" } else { "" },
+            self.fetch_sessions_max,
             self.release,
             self.partitions,
             self.clients_max,

@@ -74,6 +74,7 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     planted::set_claims_lost(draw.claims_lost);
     let mut settings = Settings::default();
     settings.release = draw.release;
+    settings.fetch_sessions_max = draw.fetch_sessions_max;
     settings.consumer_group_session_timeout = draw.session_timeout;
     settings.consumer_group_heartbeat_interval = draw.heartbeat_interval;
     settings.group_initial_rebalance_delay = ms([0, 0, 1_000][(rng.next_u64() % 3) as usize]);

@@ -297,7 +297,7 @@ fn list_offsets(version: i16, isolation: Isolation, partitions: &[ListOffsetsPar
 }
 
 fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
-    use kafka::fetch_request::{FetchPartition, FetchTopic};
+    use kafka::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 
     // Not sorted: the broker fills its answer in the order asked, and who comes last may get nothing. The order is the asker's decision.
     let mut topics: IndexMap<(&str, Option<TopicId>), Vec<FetchPartition>> = IndexMap::new();
@@ -322,6 +322,18 @@ fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
             None => topic.with_topic(topic_name(name)),
         }
     };
+    let mut forgotten: IndexMap<(&str, Option<TopicId>), Vec<i32>> = IndexMap::new();
+    for of in &fetch.session.forgotten {
+        let id = of.topic_id.filter(|_| version >= 13);
+        forgotten.entry((of.partition.topic(), id)).or_default().push(of.partition.partition());
+    }
+    let forgotten_topic = |((name, id), partitions): ((&str, Option<TopicId>), _)| {
+        let topic = ForgottenTopic::default().with_partitions(partitions);
+        match id {
+            Some(id) => topic.with_topic_id(id.0.to_vec().try_into().expect("an id has sixteen bytes")),
+            None => topic.with_topic(topic_name(name)),
+        }
+    };
     // The replica's state (from 15 on in place of its id) is by default that of a consumer.
     let mut request = kafka::FetchRequest::default()
         .with_replica_id(CONSUMER)
@@ -331,8 +343,10 @@ fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
         .with_isolation_level(isolation_level(fetch.isolation))
         .with_topics(topics.into_iter().map(topic).collect());
     if version >= 7 {
-        // Epoch -1: a fetch outside any session, that opens none.
-        request = request.with_session_id(0).with_session_epoch(-1);
+        request = request
+            .with_session_id(fetch.session.id)
+            .with_session_epoch(fetch.session.epoch)
+            .with_forgotten_topics_data(forgotten.into_iter().map(forgotten_topic).collect());
     }
     if version >= 11 {
         request = request.with_rack_id(fetch.rack.as_deref().map(text).unwrap_or_default());

@@ -20,9 +20,9 @@ pub(crate) use consumer_protocol::{
     encode_cooperative, encode_sticky,
 };
 pub(crate) use request::{
-    CommitPartition, ConsumerHeartbeatRequest, EncodeError, EpochPartition, FetchPartition, FetchRequest, Isolation,
-    JoinGroupRequest, LeaveGroupRequest, ListOffsetsPartition, MemberRequest, OffsetCommitRequest, Request, SyncGroupRequest,
-    Timestamp,
+    CommitPartition, ConsumerHeartbeatRequest, EncodeError, EpochPartition, FetchPartition, FetchRequest, FetchSession,
+    ForgottenPartition, Isolation, JoinGroupRequest, LeaveGroupRequest, ListOffsetsPartition, MemberRequest, OffsetCommitRequest,
+    Request, SyncGroupRequest, Timestamp,
 };
 pub(crate) use response::{
     AbortedTransaction, ApiRange, ApiVersionsResponse, Broker, ConsumerHeartbeatResponse, CoordinatorResponse, EpochEnd,

@@ -148,7 +148,6 @@ pub(crate) struct EpochPartition {
     pub(crate) leader_epoch: LeaderEpoch,
 }
 
-/// A Fetch outside any fetch session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FetchRequest {
     pub(crate) max_wait_ms: i32,
@@ -156,13 +155,39 @@ pub(crate) struct FetchRequest {
     pub(crate) max_bytes: i32,
     pub(crate) isolation: Isolation,
     pub(crate) rack: Option<Arc<str>>,
+    pub(crate) session: FetchSession,
+    /// Every partition's topic id is known, also of those that the session has and the request does not name. Without, no version from 13 on
+    /// can be used.
+    pub(crate) by_topic_id: bool,
+    /// What is asked for; in a session that goes on, what is asked for in another way than before.
     pub(crate) partitions: Vec<FetchPartition>,
+}
+
+/// What a Fetch has to do with a fetch session (KIP-227).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FetchSession {
+    /// The broker's number for it, 0 for none.
+    pub(crate) id: i32,
+    /// -1: outside any session; 0: begins one, which takes the place of that with the id.
+    pub(crate) epoch: i32,
+    /// What is not asked for any more.
+    pub(crate) forgotten: Vec<ForgottenPartition>,
+}
+
+impl FetchSession {
+    /// Outside any session, and none is begun.
+    pub(crate) const NONE: Self = Self { id: 0, epoch: -1, forgotten: Vec::new() };
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ForgottenPartition {
+    pub(crate) partition: TopicPartition,
+    pub(crate) topic_id: Option<TopicId>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FetchPartition {
     pub(crate) partition: TopicPartition,
-    /// Without it for every partition, no version from 13 on can be used.
     pub(crate) topic_id: Option<TopicId>,
     pub(crate) current_leader_epoch: Option<LeaderEpoch>,
     pub(crate) offset: Offset,

@@ -39,7 +39,15 @@ impl Request {
             Self::OffsetCommit(commit) if commit.member.instance_id.is_some() => min = 7,
             // Without an isolation level the end of the log is the high watermark, beyond what read_committed may see.
             Self::ListOffsets { isolation: Isolation::ReadCommitted, .. } => min = 2,
-            Self::Fetch(fetch) if fetch.partitions.iter().any(|partition| partition.topic_id.is_none()) => max = 12,
+            Self::Fetch(fetch) => {
+                if !fetch.by_topic_id {
+                    max = 12;
+                }
+                // Without sessions, what is not named is not read.
+                if fetch.session.epoch > 0 {
+                    min = 7;
+                }
+            }
             _ => {}
         }
         min..=max

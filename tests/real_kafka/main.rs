@@ -21,6 +21,7 @@ mod member;
 mod ownership;
 mod racks;
 mod security;
+mod sessions;
 mod support;
 mod topics;
 mod versions;

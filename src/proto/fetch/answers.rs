@@ -55,7 +55,7 @@ impl Frame<'_> {
 
 impl Fetcher {
     pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer, view: &ClusterView) {
-        let Some(Call { broker, line, reserved, asked_at, wait, mut partitions }) = self.calls.remove(&call) else {
+        let Some(Call { broker, line, reserved, in_session, asked_at, wait, mut partitions }) = self.calls.remove(&call) else {
             tracing::debug!(call, "an answer to a Fetch that nobody waits for");
             return;
         };
@@ -78,7 +78,14 @@ impl Fetcher {
                 self.nodes.remove(&broker);
             }
         }
-        if !matches!(&answer, Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE) {
+        let accepted = match &answer {
+            Ok(Response::Fetch(response)) if response.error == ErrorCode::NONE => Some(response.session_id),
+            _ => None,
+        };
+        if in_session && self.handle_session(broker, accepted, &answer) {
+            return;
+        }
+        if accepted.is_none() {
             self.shun_replica(now, broker);
         }
         match answer {
@@ -95,7 +102,7 @@ impl Fetcher {
                     brought,
                 };
                 self.rng.next_u64();
-                let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
+                let has_news = self.handle_response(frame, in_session, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
                 let due = due.max(now + response.throttle.min(THROTTLE_MAX));
@@ -128,10 +135,30 @@ impl Fetcher {
         }
     }
 
+    /// Takes note of what an answer means for the session that was asked in. Returns whether that is all there is to it: the broker could
+    /// not go on with it, and everything is said anew at once.
+    fn handle_session(&mut self, broker: BrokerId, accepted: Option<i32>, answer: &Answer) -> bool {
+        let Some(node) = self.nodes.get_mut(&broker) else { return false };
+        let was_open = node.session.is_open();
+        if let Some(id) = accepted {
+            node.session.handle_accepted(id);
+            return false;
+        }
+        node.session.end();
+        let is_over = match answer {
+            Ok(Response::Fetch(response)) => errors::ends_session(response.error),
+            // The broker is an older one now.
+            Err(CallError::Unsupported { .. }) => true,
+            _ => false,
+        };
+        was_open && is_over
+    }
+
     /// Returns whether there was anything but silence.
     fn handle_response(
         &mut self,
         mut frame: Frame<'_>,
+        in_session: bool,
         asked: &[Asked],
         live: &BTreeSet<TopicPartition>,
         answered: Vec<FetchedPartition>,
@@ -151,6 +178,10 @@ impl Fetcher {
             } else {
                 // Whoever asked, it is news: the former leader is not to be believed.
                 self.hint(&frame, &asked.partition, answered.current_leader);
+                // And would not be said again.
+                if in_session && let Some(node) = self.nodes.get_mut(&frame.broker) {
+                    node.session.end();
+                }
             }
         }
         self.unpin(before, frame.brought);

@@ -20,6 +20,14 @@ pub(super) enum Verdict {
     Unexpected,
 }
 
+/// Whether a broker cannot go on with a fetch session: it has restarted, made room for others, or has heard something else than was said.
+pub(super) fn ends_session(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FETCH_SESSION_ID_NOT_FOUND | ErrorCode::INVALID_FETCH_SESSION_EPOCH | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+    )
+}
+
 pub(super) fn fetch(code: ErrorCode) -> Verdict {
     match code {
         ErrorCode::NONE => Verdict::Accept,
@@ -39,7 +47,7 @@ pub(super) fn fetch(code: ErrorCode) -> Verdict {
         | ErrorCode::REQUEST_TIMED_OUT
         | ErrorCode::NETWORK_EXCEPTION
         | ErrorCode::THROTTLING_QUOTA_EXCEEDED
-        // We use no fetch session, so none can be continued wrongly: the next request stands for itself, as this one did.
+        // Where no session was to be gone on with, these make no sense.
         | ErrorCode::FETCH_SESSION_ID_NOT_FOUND
         | ErrorCode::INVALID_FETCH_SESSION_EPOCH => Verdict::Retry,
         ErrorCode::OFFSET_OUT_OF_RANGE => Verdict::OutOfRange,

@@ -18,6 +18,7 @@ mod errors;
 mod node;
 mod planner;
 mod replica;
+mod session;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -145,6 +146,8 @@ struct Call {
     broker: BrokerId,
     line: usize,
     reserved: usize,
+    /// Its partitions are those of the broker's fetch session.
+    in_session: bool,
     asked_at: Instant,
     wait: Duration,
     partitions: Vec<Asked>,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::FetchConfig;
+use super::{FetchConfig, session::Session};
 use crate::{
     model::TopicPartition,
     proto::{ProblemKind, backoff::Backoff},
@@ -25,6 +25,8 @@ const FULL_PART: usize = 4;
 pub(super) struct Node {
     pub(super) cursors: BTreeSet<TopicPartition>,
     lines: Vec<Line>,
+    /// Of the waiting line.
+    pub(super) session: Session,
     pub(super) last_asked: u64,
     /// The broker as a whole is left alone until then.
     pub(super) retry_at: Option<Instant>,
@@ -49,6 +51,7 @@ impl Node {
         Self {
             cursors: BTreeSet::new(),
             lines: vec![Line::default(); 1 + config.reading_lines],
+            session: Session::default(),
             last_asked: 0,
             retry_at: None,
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),

@@ -6,7 +6,7 @@ use super::{Asked, Call, Fetcher, cursor::Cursor, node::WAITING};
 use crate::{
     model::BrokerId,
     proto::{Ask, Owner, Target},
-    wire::{FetchPartition, FetchRequest, Request},
+    wire::{FetchPartition, FetchRequest, FetchSession, Request},
 };
 
 /// What one request asks for at most, unless a single batch needs more. What came in larger answers has left the processor's cache before
@@ -101,18 +101,30 @@ impl Fetcher {
         };
         // Said to the leader of one that is to stay there, it would be of no use for the others either.
         let rack = self.config.rack.clone().filter(|_| wanted.iter().all(|cursor| cursor.may_go_to_replica(now)));
+        let partitions: Vec<_> = wanted.iter().map(partition).collect();
+        let asked = |p: &FetchPartition| Asked { partition: p.partition.clone(), topic_id: p.topic_id, max_bytes: p.max_bytes };
+        let reserved = usize::try_from(max_bytes).expect("the sum of sizes is not negative");
+        // What is read as fast as it comes is named anew in each request anyway, and in the order in which it waited.
+        let in_session = line == WAITING && wanted.iter().all(|cursor| !cursor.is_behind && cursor.grown.is_none());
+        let call =
+            Call { broker, line, reserved, in_session, asked_at: now, wait, partitions: partitions.iter().map(asked).collect() };
+        let by_topic_id = partitions.iter().all(|partition| partition.topic_id.is_some());
+        let (session, partitions) = if in_session {
+            let assignments = wanted.iter().map(|cursor| cursor.handle.assignment);
+            node.session.ask(assignments.zip(partitions).collect(), by_topic_id)
+        } else {
+            (FetchSession::NONE, partitions)
+        };
         let request = FetchRequest {
             max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: self.config.min_bytes,
             max_bytes,
             isolation: self.config.isolation,
             rack,
-            partitions: wanted.iter().map(partition).collect(),
+            session,
+            by_topic_id,
+            partitions,
         };
-        let asked = |p: &FetchPartition| Asked { partition: p.partition.clone(), topic_id: p.topic_id, max_bytes: p.max_bytes };
-        let reserved = usize::try_from(max_bytes).expect("the sum of sizes is not negative");
-        let call =
-            Call { broker, line, reserved, asked_at: now, wait, partitions: request.partitions.iter().map(asked).collect() };
         Plan::Ask(self.send(call, request))
     }
 

@@ -1,6 +1,7 @@
 mod budget;
 mod cluster;
 mod lines;
+mod sessions;
 mod table;
 
 use bytes::{Bytes, BytesMut};

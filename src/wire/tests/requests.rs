@@ -107,6 +107,8 @@ fn sample(api: Api, rich: bool) -> Request {
                 max_bytes: 50_000_000,
                 isolation,
                 rack: rich.then(|| "rack".into()),
+                session: FetchSession::NONE,
+                by_topic_id: rich,
                 partitions: vec![asked("b", 1, 0xB, 5), asked("a", 2, 0xA, 6), asked("b", 0, 0xB, 7)],
             })
         }
@@ -351,6 +353,36 @@ fn fetch_outside_any_session_in_the_order_asked() {
         assert_eq!(asked, expected);
         assert!(body.topics.iter().flat_map(|t| &t.partitions).all(|p| p.log_start_offset == -1));
     });
+}
+
+/// A session that goes on, in which one partition is new and three are to be forgotten.
+#[test]
+fn fetch_in_a_session_says_what_is_new_and_what_is_to_be_forgotten() {
+    for by_topic_id in [false, true] {
+        let Request::Fetch(mut fetch) = rich(Api::Fetch) else { unreachable!("asked for") };
+        let id = |id| by_topic_id.then_some(TopicId([id; 16]));
+        let forgotten =
+            |topic, number, of| ForgottenPartition { partition: TopicPartition::new(topic, number), topic_id: id(of) };
+        fetch.partitions.truncate(1);
+        fetch.partitions[0].topic_id = id(0xB);
+        fetch.by_topic_id = by_topic_id;
+        fetch.session = FetchSession {
+            id: 77,
+            epoch: 3,
+            forgotten: vec![forgotten("b", 7, 0xB), forgotten("a", 1, 0xA), forgotten("b", 8, 0xB)],
+        };
+        let request = Request::Fetch(fetch);
+        assert_eq!(request.versions(), if by_topic_id { 7..=18 } else { 7..=12 }, "before 7, what is not named is not read");
+        for version in request.versions() {
+            let body: kafka::FetchRequest = sent(&request, version);
+            assert_eq!((body.session_id, body.session_epoch, body.topics.len()), (77, 3, 1));
+            let forgotten: Vec<_> =
+                body.forgotten_topics_data.iter().map(|t| (&**t.topic, t.topic_id.as_bytes()[0], t.partitions.clone())).collect();
+            let expected = if version >= 13 { [("", 0xB), ("", 0xA)] } else { [("b", 0), ("a", 0)] };
+            let [b, a] = expected;
+            assert_eq!(forgotten, [(b.0, b.1, vec![7, 8]), (a.0, a.1, vec![1])], "version {version}");
+        }
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn the_highest_common_version_is_used() {
 fn a_fetch_by_name_ends_before_topic_ids_begin() {
     let Request::Fetch(mut fetch) = requests::rich(Api::Fetch) else { unreachable!() };
     check_negotiate(&Request::Fetch(fetch.clone()), Some((4, 17)), Some(17));
-    fetch.partitions[1].topic_id = None;
+    fetch.by_topic_id = false;
     check_negotiate(&Request::Fetch(fetch.clone()), Some((4, 17)), Some(12));
     check_negotiate(&Request::Fetch(fetch), Some((13, 17)), None);
 }

@@ -140,6 +140,7 @@ public final class AdminShell {
             case "committed": return committed(command);
             case "describe-group": return describeGroup(command);
             case "requests": return requests(command);
+            case "request-bytes": return requestBytes(command);
             case "bytes-out": return bytesOut(command);
             case "alter-offset": return alterOffset(command);
             case "delete-offsets": return deleteOffsets(command);
@@ -296,21 +297,29 @@ public final class AdminShell {
 
     /** One field: how many requests of a kind a broker of this machine has answered, by its own count. */
     private List<String> requests(Command command) throws Exception {
-        return counted(command, "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=" + command.get("kind") + ",*");
+        return of(command, "kafka.network:type=RequestMetrics,name=RequestsPerSec,request=" + command.get("kind") + ",*", "Count");
+    }
+
+    /** One field: how many bytes the middle one of the last requests of a kind has, to a broker of this machine. */
+    private List<String> requestBytes(Command command) throws Exception {
+        return of(command, "kafka.network:type=RequestMetrics,name=RequestBytes,request=" + command.get("kind"), "50thPercentile");
     }
 
     /** One field: how many bytes of a topic a broker of this machine has sent to consumers, by its own count. */
     private List<String> bytesOut(Command command) throws Exception {
-        return counted(command, "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,topic=" + command.get("topic"));
+        return of(command, "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,topic=" + command.get("topic"), "Count");
     }
 
-    private List<String> counted(Command command, String pattern) throws Exception {
+    /** One field: the sum of an attribute of what a broker of this machine counts. */
+    private List<String> of(Command command, String pattern, String attribute) throws Exception {
         VirtualMachine broker = VirtualMachine.attach(command.get("process"));
         try (JMXConnector connector = JMXConnectorFactory.connect(new JMXServiceURL(broker.startLocalManagementAgent()))) {
             MBeanServerConnection beans = connector.getMBeanServerConnection();
-            long count = 0;
-            for (ObjectName name : beans.queryNames(new ObjectName(pattern), null)) count += (Long) beans.getAttribute(name, "Count");
-            return List.of("" + count);
+            long sum = 0;
+            for (ObjectName name : beans.queryNames(new ObjectName(pattern), null)) {
+                sum += ((Number) beans.getAttribute(name, attribute)).longValue();
+            }
+            return List.of("" + sum);
         } finally {
             broker.detach();
         }
