@@ -20,7 +20,8 @@
 //!   those of the former one, and would read the new ones by their name (KIP-848).
 //!   (`a_topic_of_the_same_name_is_another_one`)
 //! * **Who leads now is news whoever asked.** An answer that comes after its partition was assigned anew brings no records any more; but if it
-//!   names the leader, the former one's late word is to be believed no longer. (`who_leads_now_counts_whoever_asked`)
+//!   names the leader, the former one's late word is to be believed no longer. (`who_leads_now_counts_whoever_asked`,
+//!   `a_newer_leader_counts_also_where_the_partition_is_not_read_any_more`)
 //! * **A leader that is told a rack may send no records but a broker's number.** Whoever does not go there reads nothing, and asks without end
 //!   (KIP-392). (`the_nearest_replica_is_read_and_the_leader_where_it_fails`)
 //! * **An offset says nothing in another topic of its name**, from the moment it is asked for. A topic may be replaced while its committed

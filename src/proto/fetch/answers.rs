@@ -388,10 +388,11 @@ impl Fetcher {
         self.events.push_back(FetchEvent::OutOfRange { handle, position });
     }
 
-    /// Passes on which newer leader an answer names, if it names one.
+    /// Passes on which newer leader an answer names, if it names one; also of a partition that is not read any more: it may be again, from
+    /// the former leader.
     fn hint(&mut self, frame: &Frame<'_>, partition: &TopicPartition, current_leader: Option<(BrokerId, LeaderEpoch)>) {
         let Some((leader, epoch)) = current_leader else { return };
-        if self.cursors.get(partition).is_some_and(|c| c.leader_epoch.is_none_or(|known| epoch > known)) {
+        if self.cursors.get(partition).is_none_or(|c| c.leader_epoch.is_none_or(|known| epoch > known)) {
             let (partition, brokers) = (partition.clone(), frame.brokers.to_vec());
             self.events.push_back(FetchEvent::LeaderHint { partition, leader, epoch, brokers });
         }

@@ -211,6 +211,17 @@ fn a_newer_leader_that_a_broker_names_is_passed_on() {
     assert!(!h.answer_one(call, moved).iter().any(|e| matches!(e, FetchEvent::LeaderHint { .. })), "not an older one");
 }
 
+/// It may be read again a moment later, from the former leader, who would be believed that it is out of range.
+#[test]
+fn a_newer_leader_counts_also_where_the_partition_is_not_read_any_more() {
+    let (mut h, call) = Harness::asking();
+    h.fetcher.remove(&handle(0, 1));
+    let mut moved = answered(0, ErrorCode::FENCED_LEADER_EPOCH, Bytes::new());
+    moved.current_leader = Some((BrokerId(2), LeaderEpoch(6)));
+    let events = h.answer_one(call, moved);
+    assert!(matches!(&events[..], [FetchEvent::LeaderHint { leader: BrokerId(2), .. }]), "{events:?}");
+}
+
 // Batches that cannot be read.
 
 #[test]
