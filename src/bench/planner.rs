@@ -1,6 +1,9 @@
 //! The planner of Fetch requests, with the bench in the brokers' place.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -8,7 +11,7 @@ use super::{at, handle, start};
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, TopicId},
     proto::{
-        ClusterView, Owner, PartitionView, TopicView,
+        ClusterView, Owner, PartitionView, Target, TopicView,
         fetch::{FetchConfig, FetchEvent, Fetcher},
     },
     records::encode::TestBatch,
@@ -23,6 +26,8 @@ pub struct Planner {
     fetcher: Fetcher,
     view: ClusterView,
     now: Instant,
+    /// What each broker is to read, with its offsets.
+    sessions: BTreeMap<BrokerId, BTreeMap<i32, Offset>>,
     /// A batch of ten records at offset 0.
     batch: Vec<u8>,
 }
@@ -47,7 +52,13 @@ impl Planner {
         let known = |n| PartitionView { leader: Some(BrokerId(n % brokers)), leader_epoch: Some(LeaderEpoch(1)) };
         let topic = TopicView { error: ErrorCode::NONE, id: Some(TOPIC_ID), partitions: (0..partitions).map(known).collect() };
         let view = ClusterView { revision: 1, topics: [("bench".into(), topic)].into() };
-        let mut planner = Self { fetcher: Fetcher::new(config), view, now: start(), batch: TestBatch::dense(0, 10).encode() };
+        let mut planner = Self {
+            fetcher: Fetcher::new(config),
+            view,
+            now: start(),
+            sessions: BTreeMap::new(),
+            batch: TestBatch::dense(0, 10).encode(),
+        };
         for n in 0..partitions {
             planner.fetcher.add(planner.now, &handle(n), at(0), &planner.view);
         }
@@ -59,23 +70,29 @@ impl Planner {
     pub fn round(&mut self, with_data: usize) -> usize {
         let mut calls = Vec::new();
         while let Some(ask) = self.fetcher.poll_ask(self.now, &self.view) {
-            let (Owner::Fetch(call), Request::Fetch(request)) = (ask.owner, ask.request) else { continue };
-            calls.push((call, request));
+            let (Owner::Fetch(call), Target::Fetch(broker, _), Request::Fetch(request)) = (ask.owner, ask.to, ask.request) else {
+                continue;
+            };
+            calls.push((call, broker, request));
         }
         if with_data == 0 {
             self.now += MAX_WAIT;
             self.fetcher.handle_timeout(self.now);
         }
         let mut asked = 0;
-        for (call, request) in calls {
-            asked += request.partitions.len();
-            // As brokers do in a session: what has nothing to say is left out.
-            let partitions = request.partitions.iter().take(with_data);
-            let partitions = partitions.map(|asked| self.answered(asked.partition.partition(), asked.offset)).collect();
+        for (call, broker, request) in calls {
+            let session = self.sessions.entry(broker).or_default();
+            session.extend(request.partitions.iter().map(|asked| (asked.partition.partition(), asked.offset)));
+            for forgotten in &request.session.forgotten {
+                session.remove(&forgotten.partition.partition());
+            }
+            asked += session.len();
+            let with_data: Vec<_> = session.iter().take(with_data).map(|(&partition, &offset)| (partition, offset)).collect();
+            let partitions = with_data.into_iter().map(|(partition, offset)| self.answered(partition, offset)).collect();
             let response = FetchResponse {
                 throttle: Duration::ZERO,
                 error: ErrorCode::NONE,
-                session_id: 0,
+                session_id: 1 + broker.0,
                 partitions,
                 brokers: Vec::new(),
             };

@@ -163,7 +163,8 @@ impl Fetcher {
         live: &BTreeSet<TopicPartition>,
         answered: Vec<FetchedPartition>,
     ) -> bool {
-        let mut unanswered = Questions::new(asked);
+        // In a session most answers say nothing.
+        let mut unanswered = Questions::new(if answered.is_empty() { &[] } else { asked });
         let mut has_news = false;
         let before = self.events.len();
         for answered in answered {

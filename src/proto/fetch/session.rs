@@ -24,6 +24,8 @@ pub(super) struct Session {
     /// What the next request has to say; 0 while there is none.
     pub(super) epoch: i32,
     by_topic_id: bool,
+    /// What the first request named, each with its assignment: what is known once there is a second.
+    begun_with: Vec<(u64, FetchPartition)>,
     known: BTreeMap<TopicPartition, Known>,
     /// Counts requests.
     requests: u64,
@@ -40,29 +42,40 @@ struct Known {
 impl Session {
     /// Says what has to be said so that the broker reads all of `wanted`, each with its assignment, and nothing else.
     pub(super) fn ask(&mut self, wanted: Vec<(u64, FetchPartition)>, by_topic_id: bool) -> (FetchSession, Vec<FetchPartition>) {
-        self.requests += 1;
-        // Who holds a partition anew has to hear of its log's ends anew.
-        let is_held = |(assignment, asked): &(u64, FetchPartition)| {
-            self.known.get(&asked.partition).is_none_or(|known| known.assignment == *assignment)
-        };
-        if self.epoch != 0 && (by_topic_id != self.by_topic_id || !wanted.iter().all(is_held)) {
-            self.end();
+        if by_topic_id == self.by_topic_id
+            && let Some(news) = self.news(&wanted)
+        {
+            return news;
         }
+        self.end();
+        self.by_topic_id = by_topic_id;
+        self.known.clear();
+        self.begun_with.clone_from(&wanted);
+        let named = wanted.into_iter().map(|(_, asked)| asked).collect();
+        (FetchSession { id: self.id, epoch: self.epoch, forgotten: Vec::new() }, named)
+    }
+
+    /// Says what is new in the session, if it can go on.
+    fn news(&mut self, wanted: &[(u64, FetchPartition)]) -> Option<(FetchSession, Vec<FetchPartition>)> {
         if self.epoch == 0 {
-            self.by_topic_id = by_topic_id;
-            self.known.clear();
+            return None;
         }
+        self.requests += 1;
+        let known =
+            |(assignment, asked): (u64, FetchPartition)| (asked.partition.clone(), Known { asked, assignment, request: 0 });
+        self.known.extend(std::mem::take(&mut self.begun_with).into_iter().map(known));
         let (mut named, mut forgotten) = (Vec::new(), Vec::new());
         for (assignment, asked) in wanted {
-            let known = self.known.get_mut(&asked.partition);
-            match known {
-                Some(known) if known.asked == asked => known.request = self.requests,
+            match self.known.get_mut(&asked.partition) {
+                // Who holds a partition anew has to hear of its log's ends anew.
+                Some(known) if known.assignment != *assignment => return None,
+                Some(known) if known.asked == *asked => known.request = self.requests,
                 known => {
                     // To the broker, another topic of the same name has other partitions.
                     forgotten.extend(known.filter(|known| known.asked.topic_id != asked.topic_id).map(|known| known.forgotten()));
-                    let known = Known { asked: asked.clone(), assignment, request: self.requests };
+                    let known = Known { asked: asked.clone(), assignment: *assignment, request: self.requests };
                     self.known.insert(asked.partition.clone(), known);
-                    named.push(asked);
+                    named.push(asked.clone());
                 }
             }
         }
@@ -73,7 +86,7 @@ impl Session {
             }
             is_wanted || planted!(KeepForgotten)
         });
-        (FetchSession { id: self.id, epoch: self.epoch, forgotten }, named)
+        Some((FetchSession { id: self.id, epoch: self.epoch, forgotten }, named))
     }
 
     /// The broker took the request in, and says which session its answer belongs to; 0 for none.
