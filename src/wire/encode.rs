@@ -188,8 +188,7 @@ fn consumer_group_heartbeat(beat: &ConsumerHeartbeatRequest) -> kafka::ConsumerG
     use kafka::consumer_group_heartbeat_request::TopicPartitions;
 
     let topic = |(id, partitions): &(TopicId, Vec<i32>)| {
-        let id = id.0.to_vec().try_into().expect("an id has sixteen bytes");
-        TopicPartitions::default().with_topic_id(id).with_partitions(partitions.clone())
+        TopicPartitions::default().with_topic_id(uuid(*id)).with_partitions(partitions.clone())
     };
     kafka::ConsumerGroupHeartbeatRequest::default()
         .with_group_id(group_id(&beat.member.group))
@@ -299,9 +298,7 @@ fn list_offsets(version: i16, isolation: Isolation, partitions: &[ListOffsetsPar
 fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
     use kafka::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 
-    // Not sorted: the broker fills its answer in the order asked, and who comes last may get nothing. The order is the asker's decision.
-    let mut topics: IndexMap<(&str, Option<TopicId>), Vec<FetchPartition>> = IndexMap::new();
-    for asked in &fetch.partitions {
+    let partition = |asked: &super::FetchPartition| {
         let mut partition = FetchPartition::default()
             .with_partition(asked.partition.partition())
             .with_fetch_offset(asked.offset.0)
@@ -312,28 +309,15 @@ fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
         if version >= 12 {
             partition = partition.with_last_fetched_epoch(epoch(asked.last_fetched_epoch));
         }
-        let id = asked.topic_id.filter(|_| version >= 13);
-        topics.entry((asked.partition.topic(), id)).or_default().push(partition);
-    }
-    let topic = |((name, id), partitions): ((&str, Option<TopicId>), _)| {
-        let topic = FetchTopic::default().with_partitions(partitions);
-        match id {
-            Some(id) => topic.with_topic_id(id.0.to_vec().try_into().expect("an id has sixteen bytes")),
-            None => topic.with_topic(topic_name(name)),
-        }
+        partition
     };
-    let mut forgotten: IndexMap<(&str, Option<TopicId>), Vec<i32>> = IndexMap::new();
-    for of in &fetch.session.forgotten {
-        let id = of.topic_id.filter(|_| version >= 13);
-        forgotten.entry((of.partition.topic(), id)).or_default().push(of.partition.partition());
-    }
-    let forgotten_topic = |((name, id), partitions): ((&str, Option<TopicId>), _)| {
-        let topic = ForgottenTopic::default().with_partitions(partitions);
-        match id {
-            Some(id) => topic.with_topic_id(id.0.to_vec().try_into().expect("an id has sixteen bytes")),
-            None => topic.with_topic(topic_name(name)),
-        }
-    };
+    let topics = in_order(version, fetch.partitions.iter().map(|asked| (&asked.partition, asked.topic_id, partition(asked))));
+    let topics = topics
+        .map(|(name, id, partitions)| FetchTopic::default().with_topic(name).with_topic_id(uuid(id)).with_partitions(partitions));
+    let forgotten = fetch.session.forgotten.iter().map(|of| (&of.partition, of.topic_id, of.partition.partition()));
+    let forgotten = in_order(version, forgotten).map(|(name, id, partitions)| {
+        ForgottenTopic::default().with_topic(name).with_topic_id(uuid(id)).with_partitions(partitions)
+    });
     // The replica's state (from 15 on in place of its id) is by default that of a consumer.
     let mut request = kafka::FetchRequest::default()
         .with_replica_id(CONSUMER)
@@ -341,12 +325,12 @@ fn fetch(version: i16, fetch: &FetchRequest) -> kafka::FetchRequest {
         .with_min_bytes(fetch.min_bytes)
         .with_max_bytes(fetch.max_bytes)
         .with_isolation_level(isolation_level(fetch.isolation))
-        .with_topics(topics.into_iter().map(topic).collect());
+        .with_topics(topics.collect());
     if version >= 7 {
         request = request
             .with_session_id(fetch.session.id)
             .with_session_epoch(fetch.session.epoch)
-            .with_forgotten_topics_data(forgotten.into_iter().map(forgotten_topic).collect());
+            .with_forgotten_topics_data(forgotten.collect());
     }
     if version >= 11 {
         request = request.with_rack_id(fetch.rack.as_deref().map(text).unwrap_or_default());
@@ -393,6 +377,26 @@ fn by_topic<'a, T, U>(
     sorted.sort_by(|a, b| partition(a).cmp(partition(b)));
     let same_topic = |a: &&T, b: &&T| partition(a).topic() == partition(b).topic();
     sorted.chunk_by(same_topic).map(|items| topic(topic_name(partition(items[0]).topic()), items)).collect()
+}
+
+/// Groups what is asked by topic, each by its name, or by its id where the version has it. Not sorted: a broker fills its answer in the order
+/// asked, and who comes last may get nothing. The order is the asker's decision.
+fn in_order<'a, T>(
+    version: i16,
+    items: impl Iterator<Item = (&'a TopicPartition, Option<TopicId>, T)>,
+) -> impl Iterator<Item = (TopicName, TopicId, Vec<T>)> {
+    let mut topics: IndexMap<(&str, Option<TopicId>), Vec<T>> = IndexMap::new();
+    for (partition, id, item) in items {
+        topics.entry((partition.topic(), id.filter(|_| version >= 13))).or_default().push(item);
+    }
+    topics.into_iter().map(|((name, id), items)| match id {
+        Some(id) => (TopicName::default(), id, items),
+        None => (topic_name(name), TopicId([0; 16]), items),
+    })
+}
+
+fn uuid<T: TryFrom<Vec<u8>, Error: std::fmt::Debug>>(id: TopicId) -> T {
+    id.0.to_vec().try_into().expect("an id has sixteen bytes")
 }
 
 fn text(text: &str) -> StrBytes {

@@ -32,6 +32,8 @@ struct Frame<'a> {
     /// The same chance for all of one answer: what failed together is tried again together.
     rng: Rng,
     broker: BrokerId,
+    /// It was asked in the broker's fetch session.
+    in_session: bool,
     view: &'a ClusterView,
     /// The addresses of the leaders that the answer names.
     brokers: &'a [Broker],
@@ -95,6 +97,7 @@ impl Fetcher {
                     now,
                     rng: self.rng.clone(),
                     broker,
+                    in_session,
                     view,
                     brokers: &response.brokers,
                     room: reserved,
@@ -102,7 +105,7 @@ impl Fetcher {
                     brought,
                 };
                 self.rng.next_u64();
-                let has_news = self.handle_response(frame, in_session, &partitions, &live, response.partitions);
+                let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
                 let due = due.max(now + response.throttle.min(THROTTLE_MAX));
@@ -158,7 +161,6 @@ impl Fetcher {
     fn handle_response(
         &mut self,
         mut frame: Frame<'_>,
-        in_session: bool,
         asked: &[Asked],
         live: &BTreeSet<TopicPartition>,
         answered: Vec<FetchedPartition>,
@@ -180,7 +182,9 @@ impl Fetcher {
                 // Whoever asked, it is news: the former leader is not to be believed.
                 self.hint(&frame, &asked.partition, answered.current_leader);
                 // And would not be said again.
-                if in_session && let Some(node) = self.nodes.get_mut(&frame.broker) {
+                if frame.in_session
+                    && let Some(node) = self.nodes.get_mut(&frame.broker)
+                {
                     node.session.end();
                 }
             }

@@ -57,7 +57,7 @@ impl Session {
 
     /// Says what is new in the session, if it can go on.
     fn news(&mut self, wanted: &[(u64, FetchPartition)]) -> Option<(FetchSession, Vec<FetchPartition>)> {
-        if self.epoch == 0 {
+        if !self.is_open() {
             return None;
         }
         self.requests += 1;
@@ -91,7 +91,7 @@ impl Session {
 
     /// The broker took the request in, and says which session its answer belongs to; 0 for none.
     pub(super) fn handle_accepted(&mut self, id: i32) {
-        if self.epoch == 0 {
+        if !self.is_open() {
             self.id = id;
             self.epoch = i32::from(id != 0);
         } else if id == self.id {

@@ -31,6 +31,12 @@ impl Harness {
         self.answer(call, Ok(Response::Fetch(FetchResponse { session_id, ..response(partitions) })))
     }
 
+    /// An answer of the session in which nothing is new.
+    fn hear_nothing(&mut self, call: u64) {
+        assert!(self.hear(call, ID, vec![]).is_empty());
+        self.rest();
+    }
+
     fn hear_error(&mut self, call: u64, error: ErrorCode) -> Vec<FetchEvent> {
         self.answer(call, Ok(Response::Fetch(FetchResponse { error, ..response(vec![]) })))
     }
@@ -45,8 +51,7 @@ impl Harness {
     fn idle(&mut self, epoch: i32) {
         let (call, said) = self.say();
         assert_eq!(said, ((ID, epoch), vec![], vec![]), "there is nothing new to say");
-        assert!(self.hear(call, ID, vec![]).is_empty());
-        self.rest();
+        self.hear_nothing(call);
     }
 }
 
@@ -71,8 +76,7 @@ fn only_what_has_changed_is_said() {
     chunk_of(&h.hear(call, ID, vec![record(1, 10)]));
     let (call, said) = h.say();
     assert_eq!(said, ((ID, 4), vec![(1, 11)], vec![]));
-    h.hear(call, ID, vec![]);
-    h.rest();
+    h.hear_nothing(call);
     h.idle(5);
 }
 
@@ -82,8 +86,7 @@ fn what_is_not_wanted_is_forgotten_and_named_when_it_is_wanted_again() {
     h.fetcher.pause(&partition(1), true);
     let (call, said) = h.say();
     assert_eq!(said, ((ID, 1), vec![], vec![1]));
-    h.hear(call, ID, vec![]);
-    h.rest();
+    h.hear_nothing(call);
     h.idle(2);
     h.fetcher.pause(&partition(1), false);
     let (call, said) = h.say();
@@ -216,8 +219,7 @@ fn what_is_read_as_fast_as_it_comes_is_read_outside_the_session_which_goes_on_af
     chunk_of(&h.hear(call, 0, vec![record(0, 11), quiet(1), quiet(2)]));
     let (call, said) = h.say();
     assert_eq!(said, ((ID, 2), vec![(0, 12)], vec![]));
-    h.hear(call, ID, vec![]);
-    h.rest();
+    h.hear_nothing(call);
     h.idle(3);
 }
 
