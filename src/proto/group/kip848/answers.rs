@@ -66,7 +66,7 @@ impl Kip848 {
         if call.kind == Kind::Join {
             info!(group = %self.config.group, member_id = %self.membership.member_id, epoch = answer.epoch.0, "joined");
             self.state = State::Member { is_said: false };
-            self.untold = Untold::default();
+            self.untold = Untold { topics: self.untold.topics, ..Untold::default() };
         }
         self.membership.generation = answer.epoch;
         if let Some(assignment) = answer.assignment {

@@ -178,12 +178,11 @@ impl Kip848 {
             return;
         }
         self.subscription = topics;
+        // Also where it joins just now: what was sent says what was wanted before.
+        self.untold.topics = true;
         match self.state {
             State::Unjoined if !self.subscription.is_empty() => self.want_join(now),
-            State::Member { .. } | State::Releasing { .. } => {
-                self.untold.topics = true;
-                self.beat_at(now);
-            }
+            State::Member { .. } | State::Releasing { .. } => self.beat_at(now),
             _ => {}
         }
         self.settle(now);
@@ -352,6 +351,7 @@ impl Kip848 {
 
     fn ask_join(&mut self, now: Instant) -> Ask {
         let beat = self.everything(JOIN);
+        self.untold.topics = false;
         self.ask(now, Kind::Join, beat)
     }
 

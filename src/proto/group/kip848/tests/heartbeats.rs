@@ -179,3 +179,23 @@ fn a_refused_commit_of_another_membership_says_nothing() {
     rig.drain();
     assert_eq!((rig.asks.len(), rig.told()), (0, vec![]));
 }
+
+#[test]
+fn a_subscription_that_changes_while_joining_is_said_right_after() {
+    let mut rig = Rig::joining(config());
+    rig.subscribe(&["t", "u"]);
+    assert_eq!(rig.said(beat(5, Some(&[(T, &[0])]))), "0 is new here wants t holds nothing");
+    assert_eq!(rig.said(beat(5, None)), "5 wants t,u holds t:0");
+    rig.pass(5_000);
+    assert_eq!(rig.said(beat(5, None)), "5");
+}
+
+#[test]
+fn a_subscription_that_changes_is_said_at_once_and_once() {
+    let mut rig = Rig::holding(config());
+    rig.subscribe(&["u"]);
+    assert_eq!(rig.said(beat(6, Some(&[]))), "5 wants u");
+    assert_eq!(rig.told(), ["release t-0 t-1"]);
+    rig.released();
+    assert_eq!(rig.said(beat(6, None)), "6 holds nothing");
+}
