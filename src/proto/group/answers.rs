@@ -103,7 +103,7 @@ impl Classic {
             assignor = selected, "joined"
         );
         if topics != self.subscription {
-            self.schedule(now, Pace::AtOnce, "the subscription has changed".to_owned());
+            self.schedule(now, Pace::Asked, "the subscription has changed".to_owned());
             return self.advance(|_| State::Unjoined);
         }
         if leads && !response.members.is_empty() {
@@ -201,13 +201,14 @@ impl Classic {
         let State::Syncing { round, .. } = &self.state else { return };
         let foreign = partitions.iter().find(|partition| round.topics.binary_search(partition.shared_topic()).is_err());
         let again = if round.topics != self.subscription {
-            Some("the subscription has changed".to_owned())
+            Some((Pace::Asked, "the subscription has changed".to_owned()))
         } else {
-            foreign.map(|partition| format!("{partition} was assigned to us, but we did not subscribe to its topic"))
+            let why = |partition| format!("{partition} was assigned to us, but we did not subscribe to its topic");
+            foreign.map(|partition| (Pace::AtOnce, why(partition)))
         };
-        if let Some(why) = again {
+        if let Some((pace, why)) = again {
             warn!(group = %self.config.group, %why, "the assignment is not taken");
-            self.schedule(now, Pace::AtOnce, why);
+            self.schedule(now, pace, why);
             return self.advance(|_| State::Unjoined);
         }
         let protocol: Arc<str> = round.assignor.name().into();
@@ -229,9 +230,11 @@ impl Classic {
         });
         if !back.is_empty() {
             let count = back.len();
-            self.hand_back(now, back, format!("{count} of its partitions are to be others': released, they can be assigned"));
+            let why = format!("{count} of its partitions are to be others': released, they can be assigned");
+            self.hand_back(now, back, Pace::AtOnce, why);
         } else if outdated {
-            self.rebalance(now, "the assignment that the coordinator kept for us no longer fits the topics".to_owned());
+            let why = "the assignment that the coordinator kept for us no longer fits the topics";
+            self.rebalance(now, Pace::AtOnce, why.to_owned());
         } else {
             self.compare_snapshot(now);
         }
@@ -245,7 +248,7 @@ impl Classic {
         }
         let State::Stable { round: Round { lead: Some(lead), .. }, .. } = &self.state else { return };
         if let Some(change) = lead.snapshot.change(&self.topics) {
-            self.rebalance(now, change);
+            self.rebalance(now, Pace::AtOnce, change);
         }
     }
 
@@ -261,7 +264,7 @@ impl Classic {
             Reaction::Done => self.pulse.alive(call.sent_at),
             Reaction::Rejoin => {
                 self.pulse.alive(call.sent_at);
-                self.rebalance(now, "the group is rebalancing".to_owned());
+                self.rebalance(now, Pace::AtOnce, "the group is rebalancing".to_owned());
             }
             Reaction::BackOff => self.pulse.failed(now, &mut self.rng),
             Reaction::FindCoordinator => {

@@ -92,6 +92,8 @@ pub(super) struct Rejoin {
 pub(super) enum Pace {
     /// Part of the same attempt.
     Same,
+    /// At once: something else is wanted, and that the last join is of no use any more was not its fault.
+    Asked,
     /// At once, unless the last join was for nothing as well.
     AtOnce,
     BackOff,
@@ -165,10 +167,10 @@ impl Classic {
         match &self.state {
             State::Unjoined if !self.subscription.is_empty() => self.want_join(now),
             State::Assigning { .. } => {
-                self.schedule(now, Pace::AtOnce, "the subscription has changed".to_owned());
+                self.schedule(now, Pace::Asked, "the subscription has changed".to_owned());
                 self.advance(|_| State::Unjoined);
             }
-            State::Stable { .. } => self.rebalance(now, "the subscription has changed".to_owned()),
+            State::Stable { .. } => self.rebalance(now, Pace::Asked, "the subscription has changed".to_owned()),
             // Compared when the round's next answer comes; the others do not join, or have not yet.
             _ => {}
         }
@@ -213,7 +215,7 @@ impl Classic {
         }
         let why = format!("a commit or a fetch of positions was refused with {code}");
         match errors::member(code) {
-            Reaction::Rejoin => self.rebalance(now, why),
+            Reaction::Rejoin => self.rebalance(now, Pace::AtOnce, why),
             Reaction::ResetGeneration => self.reset(now, true, why),
             Reaction::ResetMember => self.reset(now, false, why),
             Reaction::Fatal(kind) => self.refuse(kind, "a commit", code),
@@ -465,19 +467,19 @@ impl Classic {
     }
 
     /// Begins a rebalance, if none is under way.
-    pub(super) fn rebalance(&mut self, now: Instant, why: String) {
+    pub(super) fn rebalance(&mut self, now: Instant, pace: Pace, why: String) {
         if self.is_stable() {
             let is_wanted = |partition: &&TopicPartition| self.subscription.binary_search(partition.shared_topic()).is_ok();
             let is_kept = |partition: &&TopicPartition| self.config.is_cooperative() && is_wanted(partition);
             let back = self.owned.iter().filter(|partition| !is_kept(partition)).cloned().collect();
-            self.hand_back(now, back, why);
+            self.hand_back(now, back, pace, why);
         }
     }
 
     /// Joins again, once these partitions are released.
-    pub(super) fn hand_back(&mut self, now: Instant, partitions: Vec<TopicPartition>, why: String) {
+    pub(super) fn hand_back(&mut self, now: Instant, partitions: Vec<TopicPartition>, pace: Pace, why: String) {
         info!(group = %self.config.group, member_id = %self.membership.member_id, %why, back = partitions.len(), "rejoining");
-        self.schedule(now, Pace::AtOnce, why.clone());
+        self.schedule(now, pace, why.clone());
         if !self.subscription.is_empty() {
             self.events.push_back(GroupEvent::Rejoining { why: why.clone() });
         }
@@ -535,7 +537,7 @@ impl Classic {
             self.rejoin.backoff.reset();
         }
         let wait = match pace {
-            Pace::Same => Duration::ZERO,
+            Pace::Same | Pace::Asked => Duration::ZERO,
             Pace::AtOnce if held => Duration::ZERO,
             Pace::AtOnce | Pace::BackOff => {
                 let first = self.rejoin.backoff.failures() == 0;
@@ -544,7 +546,7 @@ impl Classic {
             }
             Pace::Slow => self.rejoin.lasting.fail(&mut self.rng),
         };
-        if self.rejoin.backoff.failures() >= FRUITLESS_JOINS_SAID && self.voice.is_silent() {
+        if pace != Pace::Asked && self.rejoin.backoff.failures() >= FRUITLESS_JOINS_SAID && self.voice.is_silent() {
             let kind = if pace == Pace::BackOff { ProblemKind::Unreachable } else { ProblemKind::GroupRefused };
             self.say(now, kind, None, format!("joining group {} comes to nothing again and again: {reason}", self.config.group));
         }
@@ -571,7 +573,7 @@ impl Classic {
             self.depart(now, Afterwards::Unjoined, "unsubscribed".to_owned());
         } else {
             let all = self.owned.iter().cloned().collect();
-            self.hand_back(now, all, "unsubscribed".to_owned());
+            self.hand_back(now, all, Pace::Asked, "unsubscribed".to_owned());
         }
     }
 

@@ -472,7 +472,7 @@ fn a_late_heartbeat_answer_changes_nothing() {
         // Sent in generation 5, answered in generation 6.
         let mut rig = beating(config());
         let beat = rig.take(Api::Heartbeat);
-        rig.machine.rebalance(rig.now, "test".to_owned());
+        rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
         rig.released();
         rig.answer(Api::JoinGroup, Ok(joined("m", 6)));
         rig.answer(Api::SyncGroup, Ok(synced(&[("t", 0)])));
@@ -488,7 +488,7 @@ fn a_heartbeat_answered_while_joining_changes_nothing() {
     for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::REBALANCE_IN_PROGRESS] {
         let mut rig = beating(config());
         let beat = rig.take(Api::Heartbeat);
-        rig.machine.rebalance(rig.now, "test".to_owned());
+        rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
         rig.released();
         rig.told();
         rig.answer_to(&beat, Ok(heartbeat(code)));

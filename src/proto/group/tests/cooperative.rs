@@ -142,7 +142,7 @@ fn what_is_held_between_two_generations_is_lost_when_the_session_ends() {
 #[test]
 fn no_join_is_written_while_a_commit_is_under_way() {
     let mut rig = Rig::stable(cooperative_config());
-    rig.machine.rebalance(rig.now, "test".to_owned());
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
     assert!(rig.machine.poll_ask(rig.now, false).is_none());
     assert!(rig.machine.poll_timeout(false).is_some_and(|(at, _)| at > rig.now), "it would be asked in vain");
     rig.drain();

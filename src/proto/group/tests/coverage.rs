@@ -79,7 +79,7 @@ fn lives() -> Vec<Rig> {
     });
     // Unsubscribed while it holds something through a rebalance.
     live(Rig::stable(cooperative_config()), &|rig| {
-        rig.machine.rebalance(rig.now, "test".to_owned());
+        rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
         rig.drain();
         rig.subscribe(&[]);
         rig.answer(Api::JoinGroup, Ok(joined("m", 6)));

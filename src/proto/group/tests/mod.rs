@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Classic, GroupConfig, GroupEvent};
+use super::{Classic, GroupConfig, GroupEvent, classic::Pace};
 use crate::{
     assignor::{CooperativeSticky, Range, RoundRobin},
     model::{Generation, GroupProtocol, TopicPartition},
@@ -102,7 +102,7 @@ impl Rig {
     /// Was told of a rebalance, and is to release `t-0`.
     fn releasing(config: GroupConfig) -> Self {
         let mut rig = Self::stable(config);
-        rig.machine.rebalance(rig.now, "test".to_owned());
+        rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
         rig.drain();
         assert_eq!(rig.told(), ["rejoining", "release"]);
         rig

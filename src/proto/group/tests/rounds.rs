@@ -59,7 +59,7 @@ fn the_rack_is_told() {
 fn commits_are_held_from_the_join_to_the_end_of_the_sync() {
     let mut rig = Rig::stable(config());
     assert!(rig.machine.may_commit());
-    rig.machine.rebalance(rig.now, "test".to_owned());
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
     assert!(rig.machine.may_commit(), "while releasing");
     assert_eq!(rig.under_way(), [], "JoinGroup waits for the release, which waits for the commit");
     rig.released();
@@ -85,7 +85,7 @@ fn a_member_that_owns_nothing_joins_at_once() {
 #[test]
 fn what_is_not_released_in_time_is_lost_and_the_round_goes_on() {
     let mut rig = Rig::stable(config());
-    rig.machine.rebalance(rig.now, "test".to_owned());
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "test".to_owned());
     let Some(GroupEvent::Release { deadline, .. }) = rig.machine.events.back().cloned() else { panic!() };
     // Before the coordinator's patience ends, which may have begun a heartbeat ago.
     assert_eq!(deadline - rig.now, Duration::from_secs(296));
@@ -106,8 +106,8 @@ fn what_is_not_released_in_time_is_lost_and_the_round_goes_on() {
 #[test]
 fn triggers_merge_into_one_round() {
     let mut rig = Rig::stable(config());
-    rig.machine.rebalance(rig.now, "first".to_owned());
-    rig.machine.rebalance(rig.now, "second".to_owned());
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "first".to_owned());
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "second".to_owned());
     rig.member_error(&rig.machine.membership().clone(), ErrorCode::REBALANCE_IN_PROGRESS);
     rig.subscribe(&["t", "u"]);
     assert_eq!(rig.told(), ["rejoining", "release"]);
@@ -123,7 +123,7 @@ fn triggers_merge_into_one_round() {
 #[test]
 fn a_long_reason_is_cut_at_a_character() {
     let mut rig = Rig::stable(config());
-    rig.machine.rebalance(rig.now, "é".repeat(300));
+    rig.machine.rebalance(rig.now, Pace::AtOnce, "é".repeat(300));
     rig.released();
     let join = rig.take(Api::JoinGroup);
     assert_eq!(join_request(&join).reason.as_deref(), Some(&*"é".repeat(255)));
@@ -226,4 +226,17 @@ fn an_answer_of_another_api_is_a_bug() {
 fn who_we_are_is_told() {
     let rig = Rig::stable(static_config());
     assert_eq!((&*rig.machine.config().group, rig.member().as_str()), ("g", "m/5"));
+}
+
+#[test]
+fn who_wants_something_else_again_and_again_joins_at_once_each_time_and_is_not_told_off() {
+    let mut rig = Rig::stable(config());
+    for round in 0..20 {
+        rig.subscribe(if round % 2 == 0 { &["t", "u"] } else { &["t"] });
+        assert_eq!(rig.told(), ["rejoining", "release"]);
+        rig.released();
+        rig.answer(Api::JoinGroup, Ok(joined("m", 6 + round)));
+        rig.answer(Api::SyncGroup, Ok(synced(&[("t", 0)])));
+        assert_eq!(rig.told(), [format!("assigned {}: t-0", 6 + round)]);
+    }
 }

@@ -168,7 +168,7 @@ impl Surroundings {
             Step::Stalled => rig.stalled(),
             Step::Resumed => rig.resumed(),
             Step::Rejoin => {
-                rig.machine.rebalance(rig.now, "asked".to_owned());
+                rig.machine.rebalance(rig.now, Pace::AtOnce, "asked".to_owned());
                 rig.drain();
             }
             Step::Pass(ms) => rig.pass(*ms),
