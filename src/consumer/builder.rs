@@ -16,11 +16,12 @@ use super::{
     inbox::{Inbox, InboxSettings},
     member::Member,
     sasl::Sasl,
+    subscription::Subscription,
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range},
     error::{BuildError, ConsumeErrorKind},
-    model::{GroupProtocol, is_topic_name},
+    model::GroupProtocol,
     net::{self, NetConfig},
     proto::{
         BrokerAddr,
@@ -29,6 +30,7 @@ use crate::{
         fetch::FetchConfig,
         group::GroupConfig,
         offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
+        selection::Selection,
     },
     secret::Secret,
     wire,
@@ -67,7 +69,7 @@ pub enum OffsetReset {
 pub struct ConsumerBuilder {
     group_id: String,
     bootstrap: Vec<String>,
-    topics: Vec<String>,
+    subscription: Subscription,
     client_id: String,
     group_instance_id: Option<String>,
     client_rack: Option<String>,
@@ -114,7 +116,7 @@ impl ConsumerBuilder {
         Self {
             group_id,
             bootstrap,
-            topics: Vec::new(),
+            subscription: Subscription::new(),
             client_id: "ottla".into(),
             group_instance_id: None,
             client_rack: None,
@@ -152,12 +154,35 @@ impl ConsumerBuilder {
         }
     }
 
-    /// Subscribes to these topics; more than one call adds up. At least one is required.
+    /// Subscribes to these topics; more than one call adds up. At least one is required, here or by
+    /// [`subscribe_pattern`](Self::subscribe_pattern). [`Handle::subscribe`] changes it while the consumer runs.
     ///
     /// A topic that does not exist yet is read as soon as it does; the stream says meanwhile that it is missing. ottla never lets a
     /// broker create a topic.
     pub fn subscribe<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
-        self.topics.extend(topics.into_iter().map(Into::into));
+        self.subscription = self.subscription.topics(topics);
+        self
+    }
+
+    /// Subscribes to every topic whose whole name matches this regular expression, also to those that are yet to be created; more than one
+    /// call adds up. See [`Subscription::pattern`]. Java: `subscribe(Pattern)`.
+    ///
+    /// Members of a group should share their patterns. While no topic matches, the member stays out of the group, and the stream says so.
+    pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.subscription = self.subscription.pattern(pattern);
+        self
+    }
+
+    /// Leaves out every topic whose whole name matches this regular expression, unless it was named by [`subscribe`](Self::subscribe).
+    pub fn exclude_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.subscription = self.subscription.exclude_pattern(pattern);
+        self
+    }
+
+    /// Whether patterns match no topic in which Kafka keeps something of its own, such as `__consumer_offsets`. Default: yes. Java:
+    /// `exclude.internal.topics`.
+    pub fn exclude_internal_topics(mut self, exclude: bool) -> Self {
+        self.subscription = self.subscription.exclude_internal_topics(exclude);
         self
     }
 
@@ -402,12 +427,12 @@ impl ConsumerBuilder {
     ///
     /// Dropping the future gives the connection up.
     pub async fn connect(self) -> Result<Consumer, BuildError> {
-        let bootstrap = self.check()?;
+        let (bootstrap, selection) = self.check()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::new(commands, self.inbox_settings()));
         let reached = inbox.reached();
         let (now, wall_clock) = clocks();
-        let core = Core::new(now, self.core_config(bootstrap, now, wall_clock));
+        let core = Core::new(now, self.core_config(bootstrap, selection, now, wall_clock));
         let events = Arc::clone(&inbox);
         let net = NetConfig {
             connect_timeout: self.connect_timeout,
@@ -459,7 +484,6 @@ impl ConsumerBuilder {
     fn consumer(&self, inbox: Arc<Inbox>, member: Member) -> Consumer {
         Consumer {
             inbox,
-            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
             offset_reset: self.offset_reset,
             settings: ReadSettings {
                 read_committed: self.isolation == Isolation::ReadCommitted,
@@ -470,19 +494,12 @@ impl ConsumerBuilder {
         }
     }
 
-    fn check(&self) -> Result<Vec<BrokerAddr>, BuildError> {
+    fn check(&self) -> Result<(Vec<BrokerAddr>, Selection), BuildError> {
         let invalid = |setting, why: String| Err(BuildError::InvalidSetting { setting, why });
         if self.group_id.is_empty() {
             return invalid("builder(group_id)", "a consumer group needs a name".into());
         }
-        if self.topics.is_empty() {
-            return invalid("subscribe", "name at least one topic".into());
-        }
-        if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
-            let why =
-                format!("{topic:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"");
-            return invalid("subscribe", why);
-        }
+        let selection = self.subscription.select()?;
         if self.bootstrap.is_empty() {
             return invalid("builder(bootstrap)", "name at least one address, such as \"localhost:9092\"".into());
         }
@@ -541,7 +558,8 @@ impl ConsumerBuilder {
             let why = format!("{} must be at most {CATCH_UP_CONNECTIONS_MAX}", self.catch_up_connections);
             return invalid("catch_up_connections", why);
         }
-        self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect()
+        let bootstrap = self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect::<Result<_, _>>()?;
+        Ok((bootstrap, selection))
     }
 
     fn is_encrypted(&self) -> bool {
@@ -551,7 +569,7 @@ impl ConsumerBuilder {
         return false;
     }
 
-    fn core_config(&self, bootstrap: Vec<BrokerAddr>, now: Instant, wall_clock: SystemTime) -> Config {
+    fn core_config(&self, bootstrap: Vec<BrokerAddr>, selection: Selection, now: Instant, wall_clock: SystemTime) -> Config {
         // The core itself has no source of chance: what jitter it needs grows from this.
         let seed = RandomState::new().hash_one(std::process::id());
         let group: Arc<str> = self.group_id.as_str().into();
@@ -628,7 +646,7 @@ impl ConsumerBuilder {
                 retry_backoff_max,
                 seed: seed ^ 4,
             },
-            topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
+            selection,
             drain_timeout: self.drain_timeout,
             processing_timeout: self.processing_timeout,
             redelivery_backoff: self.redelivery_backoff,
@@ -709,10 +727,10 @@ impl ConsumerBuilder {
 
     /// Makes both sides of a consumer, with chance from `seed` and time that begins at `now`.
     pub(crate) fn undriven(self, now: Instant, seed: u64) -> Undriven {
-        let bootstrap = self.check().expect("settings that make sense");
+        let (bootstrap, selection) = self.check().expect("settings that make sense");
         let (sender, commands) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::new(sender, self.inbox_settings()));
-        let mut config = self.core_config(bootstrap, now, SystemTime::UNIX_EPOCH);
+        let mut config = self.core_config(bootstrap, selection, now, SystemTime::UNIX_EPOCH);
         let seeds = [
             &mut config.cluster.seed,
             &mut config.group.seed,
@@ -756,6 +774,8 @@ mod tests {
         check(ConsumerBuilder::new("group".into(), vec!["localhost:9092,".into()]).subscribe(["topic"]), "builder(bootstrap)");
         check(ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]), "subscribe");
         check(builder().subscribe(["no spaces"]), "subscribe");
+        check(builder().subscribe_pattern("("), "subscribe_pattern");
+        check(builder().subscribe_pattern("a").exclude_pattern("("), "exclude_pattern");
         check(builder().assignors([]), "assignors");
         check(builder().group_instance_id(""), "group_instance_id");
         check(builder().heartbeat_interval(Duration::from_secs(45)), "heartbeat_interval");
@@ -771,7 +791,7 @@ mod tests {
     #[test]
     fn a_list_of_addresses_may_come_as_one_string() {
         let builder = ConsumerBuilder::new("group".into(), vec!["a:1, b:2".into(), "c:3".into()]).subscribe(["topic"]);
-        let ports: Vec<_> = builder.check().expect("three addresses").iter().map(|addr| addr.port).collect();
+        let ports: Vec<_> = builder.check().expect("three addresses").0.iter().map(|addr| addr.port).collect();
         assert_eq!(ports, [1, 2, 3]);
     }
 

@@ -10,10 +10,14 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use super::inbox::Inbox;
+use super::{inbox::Inbox, subscription::Subscription};
 use crate::{
+    error::BuildError,
     model::{Offset, TopicPartition},
-    proto::message::{Command, SeekTarget},
+    proto::{
+        message::{Command, SeekTarget},
+        selection::Selection,
+    },
     wire::Timestamp,
 };
 
@@ -148,6 +152,25 @@ impl Handle {
     /// Does not wait; [`close`](super::AtLeastOnce::close) on the stream does.
     pub fn shutdown(&self, timeout: Duration) {
         self.inbox.command(Command::Close { timeout });
+    }
+
+    /// Reads something else from now on: replaces all that was subscribed to.
+    ///
+    /// Does not wait. The group rebalances; partitions of topics that are no longer wanted are given back as in any rebalance: what is in work
+    /// is waited for, and committed. Topics that stay are read on. Java: `subscribe`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidSetting`] when nothing is named, a name is none, or a pattern no regular expression; what was subscribed to stays.
+    pub fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<(), BuildError> {
+        self.inbox.command(Command::Subscribe(subscription.into().select()?));
+        Ok(())
+    }
+
+    /// Gives back all partitions, as in any rebalance, and leaves the group; the stream waits until something is
+    /// [subscribed](Self::subscribe) to again, or it is closed. Java: `unsubscribe`.
+    pub fn unsubscribe(&self) {
+        self.inbox.command(Command::Subscribe(Selection::default()));
     }
 
     /// Stops handing out records of these partitions. What is fetched is kept; ownership, heartbeats and commits go on.

@@ -21,6 +21,7 @@ mod redelivery;
 mod release;
 pub(crate) mod run;
 mod sasl;
+mod subscription;
 mod taken;
 #[cfg(feature = "__rustls")]
 mod tls;
@@ -36,6 +37,7 @@ pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo, Stats};
 pub use manual::{Manual, ManualBatch};
 pub use partitions::{PartitionEnd, PartitionStream, Partitions};
 pub use sasl::{OauthToken, Sasl};
+pub use subscription::Subscription;
 #[cfg(feature = "__rustls")]
 pub use tls::Tls;
 
@@ -53,7 +55,6 @@ use crate::proto::message::Command;
 /// Made by [`Consumer::builder`].
 pub struct Consumer {
     inbox: Arc<Inbox>,
-    topics: Vec<Arc<str>>,
     offset_reset: Option<OffsetReset>,
     settings: ReadSettings,
     member: Member,
@@ -97,20 +98,20 @@ impl Consumer {
 
     /// Joins the group; each assigned partition comes as a stream of its own, at least once.
     pub fn partitions(self) -> Partitions {
-        self.subscribe(Mode::AtLeastOnce, true);
+        self.start(Mode::AtLeastOnce, true);
         Partitions::new(self.inbox, self.settings, self.member)
     }
 
     fn join(self, mode: Mode) -> (Feed, Member) {
-        self.subscribe(mode, false);
+        self.start(mode, false);
         (Feed::new(self.inbox, None, self.settings), self.member)
     }
 
-    fn subscribe(&self, mode: Mode, split: bool) {
+    fn start(&self, mode: Mode, split: bool) {
         // Going back to the beginning would hand out again what was handed out before.
         let usual = if mode == Mode::AtMostOnce { OffsetReset::Latest } else { OffsetReset::Earliest };
         let reset = reset_policy(self.offset_reset.unwrap_or(usual));
         self.inbox.set_mode(mode, split);
-        self.inbox.command(Command::Subscribe { topics: self.topics.clone(), reset });
+        self.inbox.command(Command::Join { reset });
     }
 }

@@ -28,6 +28,15 @@
 //! * **`Sticky`**, if members must be eager, and it is costly to move partitions, as with state that is kept for each.
 //! * **`Range`**, if records with equal keys in several topics must meet at one member.
 //!
+//! # When topics come and go
+//!
+//! By [pattern](crate::ConsumerBuilder::subscribe_pattern) a member asks for all topics that its user may describe, and compares their names: when
+//! metadata are old ([`metadata_max_age`](crate::ConsumerBuilder::metadata_max_age)), and whenever its group rebalances, so that what one member
+//! has found is found by all of them in the same rebalance. A topic that no broker has told of for three seconds does not match any more; its
+//! partitions are given back without a word on the stream. What is subscribed to may also be changed, or given up for a while
+//! ([`Handle::subscribe`](crate::Handle::subscribe), [`Handle::unsubscribe`](crate::Handle::unsubscribe)): a cooperative member and one by the new
+//! protocol read on what they keep.
+//!
 //! # From eager to cooperative, without a stop
 //!
 //! 1. Restart each member with both (`[Range, CooperativeSticky]`, the default). The group stays with `Range`.

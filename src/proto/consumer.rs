@@ -29,13 +29,14 @@ use release::{Closing, Release, ReleaseStep};
 
 use super::{
     Ask, Deadline, Owner, PartitionHandle, Problem, ProblemKind,
-    cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput},
+    cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput, Wanted},
     earliest,
     fetch::{FetchConfig, FetchEvent, Fetcher},
     group::{GroupConfig, GroupEvent, GroupMember},
     identity::Identity,
     message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
+    selection::Selection,
 };
 use crate::model::{Offset, Position, TopicPartition};
 
@@ -58,8 +59,8 @@ pub(crate) struct Config {
     /// How long a record dropped unacked rests before it is delivered again; doubles with each attempt.
     pub(crate) redelivery_backoff: Duration,
     pub(crate) redelivery_backoff_max: Duration,
-    /// What to look up as soon as a broker can be reached, before the group is joined.
-    pub(crate) topics: Vec<Arc<str>>,
+    /// What to look up as soon as a broker can be reached, and to subscribe to when the group is joined.
+    pub(crate) selection: Selection,
     /// Milliseconds since 1970 at `started_at`: for reset policies that go by the clock on the wall.
     pub(crate) started_at_ms: i64,
     pub(crate) started_at: Instant,
@@ -74,7 +75,9 @@ pub(crate) struct Consumer {
     fetcher: Fetcher,
     owned: BTreeMap<TopicPartition, Owned>,
     assignments: u64,
-    subscription: BTreeSet<Arc<str>>,
+    selection: Selection,
+    /// Whether to be a member of the group, as soon as something is selected.
+    joined: bool,
     /// Topics that only other members want, while we lead the group.
     watched: BTreeSet<Arc<str>>,
     coordinator_known: bool,
@@ -121,18 +124,16 @@ impl Consumer {
             started_at_ms: config.started_at_ms,
             started_at: config.started_at,
         };
-        let subscription: BTreeSet<_> = config.topics.into_iter().collect();
-        let mut cluster = Cluster::new(config.cluster);
-        cluster.want_topics(now, subscription.clone());
-        Self {
-            cluster,
+        let mut consumer = Self {
+            cluster: Cluster::new(config.cluster),
             group: GroupMember::new(config.group),
             committer: Committer::new(config.committer),
             positions: Positions::new(config.positions),
             fetcher: Fetcher::new(config.fetch),
             owned: BTreeMap::new(),
             assignments: 0,
-            subscription,
+            selection: config.selection,
+            joined: false,
             watched: BTreeSet::new(),
             coordinator_known: false,
             release: None,
@@ -145,7 +146,9 @@ impl Consumer {
             events: VecDeque::new(),
             now,
             settings,
-        }
+        };
+        consumer.want_topics(now);
+        consumer
     }
 
     /// Takes one input in. Drain `poll` to `Output::Wait` before the next.
@@ -332,12 +335,16 @@ impl Consumer {
             return;
         }
         match command {
-            Command::Subscribe { topics, reset } => {
+            Command::Join { reset } => {
                 self.positions.set_reset(reset);
-                self.subscription = topics.iter().cloned().collect();
-                self.want_topics(now);
+                self.joined = true;
                 self.cluster.want_coordinator(now);
-                self.group.handle_subscribe(now, topics);
+                self.follow_selection(now);
+            }
+            Command::Subscribe(selection) => {
+                self.selection = selection;
+                self.want_topics(now);
+                self.follow_selection(now);
             }
             Command::Progress(progress) => self.handle_progress(now, progress),
             Command::Taken { chunks } => {
@@ -528,6 +535,7 @@ impl Consumer {
             release.partitions.is_empty()
         });
         if !lost.is_empty() {
+            self.want_topics(self.now);
             self.events.push_back(Event::Lost { handles: lost, why });
         }
     }
@@ -549,6 +557,9 @@ impl Consumer {
         match event {
             ClusterEvent::MetadataChanged => {
                 self.leave_topics_that_are_gone(now);
+                if self.selection.pattern.is_some() {
+                    self.follow_selection(now);
+                }
                 let view = self.cluster.view();
                 self.group.handle_metadata(now, view);
                 self.fetcher.handle_view(now, view);
@@ -594,6 +605,7 @@ impl Consumer {
                     let kept: Vec<_> = self.owned.keys().filter(|kept| !partitions.contains(kept)).cloned().collect();
                     handles.extend(kept.iter().map(|partition| self.renew(partition)));
                 }
+                self.want_topics(now);
                 self.liveness.last_active = now;
                 self.liveness.next_look = now + self.settings.processing_timeout / 8;
                 for handle in &handles {
@@ -607,7 +619,13 @@ impl Consumer {
             }
             GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "an assignment names topics that are not known"),
             GroupEvent::FallBack => self.group.fall_back(now, self.cluster.view()),
-            GroupEvent::Rejoining { why } => self.events.push_back(Event::Rejoining { why }),
+            GroupEvent::Rejoining { why } => {
+                if self.selection.pattern.is_some() {
+                    // What another member has just found is found by all in one rebalance, not by each in one of its own.
+                    self.cluster.refresh_metadata(now, "the group rebalances, perhaps for a topic that is new");
+                }
+                self.events.push_back(Event::Rejoining { why });
+            }
             GroupEvent::Left => {
                 if self.closing.is_some() {
                     self.finish_close();
@@ -707,7 +725,20 @@ impl Consumer {
     }
 
     fn want_topics(&mut self, now: Instant) {
-        self.cluster.want_topics(now, self.subscription.union(&self.watched).cloned().collect());
+        let named = self.selection.topics.union(&self.watched).cloned().collect();
+        let held = self.owned.keys().map(|partition| Arc::clone(partition.shared_topic())).collect();
+        self.cluster.want_topics(now, Wanted { named, held, pattern: self.selection.pattern.clone() });
+    }
+
+    /// Tells the group what is wanted now.
+    fn follow_selection(&mut self, now: Instant) {
+        if !self.joined || self.closing.is_some() {
+            return;
+        }
+        // With less than all that matches, the group would rebalance for nothing.
+        let Some(matching) = self.cluster.matching_topics() else { return };
+        let topics = self.selection.topics.union(matching).cloned().collect();
+        self.group.handle_subscribe(now, topics);
     }
 
     /// Tells the user; a fatal problem ends the consumer, whatever else was going on.

@@ -8,6 +8,7 @@ use super::{
     BrokerAddr, ConnId, Deadline, Disconnect, PartitionHandle, Problem,
     cluster::Token,
     offsets::{CommitFailure, ResetPolicy},
+    selection::Selection,
 };
 use crate::{
     model::{Offset, Position, TopicPartition},
@@ -46,11 +47,12 @@ pub(crate) enum Output<E = Event> {
 /// What the user's side tells the core.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Join the group for these topics.
-    Subscribe {
-        topics: Vec<Arc<str>>,
+    /// Join the group for what is selected.
+    Join {
         reset: ResetPolicy,
     },
+    /// Select something else; nothing at all means to leave the group.
+    Subscribe(Selection),
     /// How far processing has got: the answer to `Event::ReadProgress`, and news while partitions are being revoked.
     Progress(Progress),
     /// The user's side took these chunks out of the buffer, or threw them away: their bytes are free.

@@ -18,6 +18,7 @@ pub(crate) mod group;
 mod identity;
 pub(crate) mod message;
 pub(crate) mod offsets;
+pub(crate) mod selection;
 
 use std::{
     collections::BTreeMap,

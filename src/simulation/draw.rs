@@ -6,7 +6,7 @@ use ottla_mock::Release;
 
 use super::{
     user::{Habits, Records},
-    world::{builder_of, ms, secs},
+    world::{builder_of_nothing, ms, secs},
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range as RangeAssignor, RoundRobin, Sticky},
@@ -143,6 +143,15 @@ impl Assigning {
 /// The first release whose groups may be assigned by the coordinator.
 const KIP_848_SINCE: Release = Release::new(4, 0);
 
+/// To what programs subscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subscribing {
+    Names,
+    Pattern,
+    /// To something else now and then.
+    Changing,
+}
+
 /// What was drawn.
 #[derive(Clone)]
 pub(super) struct Draw {
@@ -162,6 +171,7 @@ pub(super) struct Draw {
     pub(super) has_racks: bool,
     /// How many fetch sessions a broker has room for.
     pub(super) fetch_sessions_max: usize,
+    pub(super) subscribing: Subscribing,
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
     commit_interval: Duration,
@@ -182,6 +192,8 @@ impl Draw {
         let mut aside = Rng::new(rng.clone().next_u64());
         let has_racks = aside.next_u64().is_multiple_of(3);
         let fetch_sessions_max = [1000, 1000, 1, 0][(aside.next_u64() % 4) as usize];
+        let subscribing = [Subscribing::Names, Subscribing::Names, Subscribing::Pattern, Subscribing::Changing];
+        let subscribing = subscribing[(aside.next_u64() % 4) as usize];
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -233,6 +245,7 @@ impl Draw {
             claims_lost: below(2) == 0,
             has_racks,
             fetch_sessions_max,
+            subscribing,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
             commit_interval: ms([20, 300, 5_000][below(3) as usize]),
@@ -252,12 +265,15 @@ impl Draw {
     /// Describes a consumer of a group as this life has them.
     pub(super) fn builder(&self, group: &str, is_late: bool) -> ConsumerBuilder {
         let builder = match (self.has_racks, is_late) {
-            (true, false) => builder_of(group).client_rack("rack1"),
-            (true, true) => builder_of(group).client_rack("rack2"),
-            (false, _) => builder_of(group),
+            (true, false) => builder_of_nothing(group).client_rack("rack1"),
+            (true, true) => builder_of_nothing(group).client_rack("rack2"),
+            (false, _) => builder_of_nothing(group),
+        };
+        let builder = match self.subscribing {
+            Subscribing::Names | Subscribing::Changing => builder.subscribe(["orders", "extra"]),
+            Subscribing::Pattern => builder.subscribe_pattern("[a-z]*").exclude_pattern("x.*"),
         };
         builder
-            .subscribe(["orders", "extra"])
             .group_protocol(self.assigning.protocol())
             .assignors(self.assigning.assignors(is_late))
             .offset_reset(OffsetReset::Earliest)
@@ -319,12 +335,13 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {:?}{}{}, {} fetch sessions, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}{}, subscribing by {:?}, {} fetch sessions, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
             self.assigning,
             if self.claims_lost { " claiming what is lost" } else { "" },
             if self.has_racks { ", in racks" } else { "" },
+            self.subscribing,
             self.fetch_sessions_max,
             self.release,
             self.partitions,

@@ -6,12 +6,13 @@ use ottla_mock::{Api, ResponseError, Verdict};
 
 use super::{
     user::Records,
-    world::{GROUP, World, builder, ms, orders, secs},
+    world::{GROUP, World, builder, builder_of_nothing, ms, orders, secs},
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky},
+    consumer::Handle,
     error::ConsumeErrorKind,
-    model::TopicPartition,
+    model::{GroupProtocol, TopicPartition},
 };
 
 /// Elsewhere, a commit between JoinGroup and SyncGroup, or one overtaken by a JoinGroup, cost the assignment (librdkafka #4059, #4908).
@@ -346,5 +347,76 @@ fn what_a_cooperative_member_keeps_is_read_while_the_group_rebalances() {
     for kept in world.clients[first].holds.keys() {
         let offsets: Vec<_> = fetches.clone().filter(|(of, _)| of == kept).map(|(_, offset)| *offset).collect();
         assert!(offsets.is_sorted(), "{kept}: {offsets:?}");
+    }
+}
+
+/// Who reads by pattern: what comes is found by all members at once, what goes is let go of, and what is held is read on meanwhile.
+#[test]
+fn members_by_pattern_read_what_comes_and_let_go_of_what_goes() {
+    let mut world = World::new(2);
+    world.produce(0, 10);
+    world.produce(1, 10);
+    let assignors: [Arc<dyn Assignor>; 1] = [Arc::new(CooperativeSticky)];
+    let by_pattern = |age| {
+        let builder = builder_of_nothing(GROUP).subscribe_pattern("[a-z]+").exclude_pattern("ex.*");
+        builder.assignors(assignors.clone()).metadata_max_age(age)
+    };
+    let one = world.join(by_pattern(secs(5)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.finish(secs(5));
+    // The other one would find what is new an hour later.
+    let other = world.join(by_pattern(secs(3600)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.run(secs(10));
+    let joins = world.count(Api::JoinGroup);
+    world.create("late", 2);
+    world.create("extra", 1);
+    world.produce_to(&TopicPartition::new("late", 0), 10);
+    world.produce_to(&TopicPartition::new("late", 1), 10);
+    world.run_until(secs(15), |world| world.holders(&TopicPartition::new("late", 1)).len() == 1);
+    world.run(secs(10));
+    let held = [one, other].map(|client| world.clients[client].holds.len());
+    assert_eq!(held, [2, 2], "what is excluded is not read, and each has its share");
+    assert!(world.count(Api::JoinGroup) - joins <= 6, "one found it, and the other looked when the group rebalanced");
+    assert_eq!(world.handed_out(&TopicPartition::new("late", 0)).len(), 10);
+    world.delete("late");
+    world.run(secs(20));
+    let held = [one, other].map(|client| world.clients[client].holds.len());
+    assert_eq!((held, world.problem_kinds(one), world.problem_kinds(other)), ([1, 1], vec![], vec![]));
+    assert_eq!(world.repeats(), 0);
+}
+
+/// A program that wants something else gives back what it no longer wants, commits and all, and keeps the rest.
+#[test]
+fn a_subscription_may_change_and_end_and_begin_again() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let mut world = World::new(2);
+        world.create("lamps", 1);
+        let lamps = TopicPartition::new("lamps", 0);
+        for of in [&orders(0), &orders(1), &lamps] {
+            world.produce_to(of, 10);
+        }
+        let cooperative: [Arc<dyn Assignor>; 1] = [Arc::new(CooperativeSticky)];
+        // Nothing is committed but what has to be.
+        let both = builder().subscribe(["lamps"]).assignors(cooperative).group_protocol(protocol).commit_interval(secs(3600));
+        let client = world.join(both, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.run_until(secs(20), |world| world.handed_out(&lamps).len() == 10);
+        world.with_handle(client, |handle| handle.subscribe(["orders"]).unwrap());
+        world.run_until(secs(20), |world| world.clients[client].holds.len() == 2);
+        assert_eq!(world.committed(&lamps), Some(10), "{protocol:?}: what goes is committed");
+        let revoked = world.clients[client].events.iter().filter(|(_, event)| event.starts_with("Revok"));
+        assert!(revoked.clone().count() > 0, "{protocol:?}");
+        assert!(revoked.clone().all(|(_, event)| !event.contains("orders")), "{protocol:?}: what stays is not handed back");
+        world.produce(0, 5);
+        world.run_until(secs(5), |world| world.handed_out(&orders(0)).len() == 15);
+        world.with_handle(client, Handle::unsubscribe);
+        world.run_until(secs(20), |world| world.clients[client].holds.is_empty());
+        assert_eq!([0, 1].map(|number| world.committed(&orders(number))), [Some(15), Some(10)], "{protocol:?}");
+        let (joins, beats) = (world.count(Api::JoinGroup), world.count(Api::ConsumerGroupHeartbeat));
+        world.produce(0, 5);
+        world.run(secs(20));
+        assert_eq!((world.count(Api::JoinGroup), world.handed_out(&orders(0)).len()), (joins, 15), "{protocol:?}: it has left");
+        assert!(world.count(Api::ConsumerGroupHeartbeat) - beats <= 1, "{protocol:?}: but for its farewell nothing is said");
+        world.with_handle(client, |handle| handle.subscribe(["orders", "lamps"]).unwrap());
+        world.run_until(secs(20), |world| world.handed_out(&orders(0)).len() == 20);
+        assert_eq!((world.clients[client].holds.len(), world.repeats()), (3, 0), "{protocol:?}");
     }
 }

@@ -13,12 +13,17 @@ use kafka_protocol::messages::{
 use ottla_mock::{Api, Outcome, ResponseError, Settings, Verdict};
 
 use super::{
-    draw::{Draw, Reading, Trouble},
+    draw::{Draw, Reading, Subscribing, Trouble},
     judge::Failure,
     story::{Story, Telling, Who},
     world::{GROUP, World, ms, orders, secs},
 };
-use crate::{consumer::SeekTo, model::TopicPartition, planted, proto::backoff::Rng};
+use crate::{
+    consumer::{SeekTo, Subscription},
+    model::TopicPartition,
+    planted,
+    proto::backoff::Rng,
+};
 
 /// Longer than a session, than metadata may age, and than any user holds on to something.
 const HEALED_WITHIN: Duration = secs(90);
@@ -26,6 +31,7 @@ const HEALED_WITHIN: Duration = secs(90);
 const QUIET: Duration = secs(30);
 const PARTITIONS_MAX: i32 = 8;
 const AUDITORS: &str = "auditors";
+const ASIDE: u64 = 0xa51d_e000;
 
 /// The APIs that a consumer uses.
 const APIS: [Api; 13] = [
@@ -62,6 +68,8 @@ pub(super) fn drawn(seed: u64) -> String {
 struct Life {
     world: World,
     rng: Rng,
+    /// For what is drawn aside, so that the rest of a life stays what it was.
+    aside: Rng,
     draw: Draw,
     alive: Vec<usize>,
     groups: Vec<&'static str>,
@@ -91,7 +99,8 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     world.may_be_fatal = false;
     world.network.latency = draw.latency.clone();
     world.story = Story::new(telling);
-    let mut life = Life { world, rng, draw, alive: Vec::new(), groups: vec![GROUP] };
+    let aside = Rng::new(seed ^ ASIDE);
+    let mut life = Life { world, rng, aside, draw, alive: Vec::new(), groups: vec![GROUP] };
     if life.below(5) == 0 {
         life.groups.push(AUDITORS);
     }
@@ -127,6 +136,7 @@ impl Life {
                 return;
             }
             self.step(step * 2 > self.draw.steps);
+            self.resubscribe();
         }
         self.heal();
     }
@@ -167,6 +177,32 @@ impl Life {
         }
         let Some(at) = (!self.draw.troubles.is_empty()).then(|| self.below(self.draw.troubles.len() as u64)) else { return };
         self.trouble(self.draw.troubles[at as usize], is_late);
+    }
+
+    /// Lets a program want something else, now and then.
+    fn resubscribe(&mut self) {
+        let number = self.aside.next_u64();
+        if self.draw.subscribing != Subscribing::Changing || !number.is_multiple_of(8) || self.alive.is_empty() {
+            return;
+        }
+        let client = self.alive[(number >> 8) as usize % self.alive.len()];
+        let wanted = match (number >> 40) % 6 {
+            0 => None,
+            1 => Some(Subscription::from(["extra"])),
+            2 => Some(Subscription::new().pattern("[eo].*")),
+            3 => Some(Subscription::new().pattern("e.*")),
+            4 => Some(Subscription::from(["orders", "extra"])),
+            _ => Some(Subscription::from(["orders"])),
+        };
+        self.subscribe(client, wanted);
+    }
+
+    fn subscribe(&mut self, client: usize, wanted: Option<Subscription>) {
+        self.world.tell(Who::Client(client), || format!("wants {wanted:?}"));
+        self.world.with_handle(client, |handle| match wanted {
+            Some(wanted) => handle.subscribe(wanted).expect("a subscription that makes sense"),
+            None => handle.unsubscribe(),
+        });
     }
 
     fn trouble(&mut self, trouble: Trouble, is_late: bool) {
@@ -340,6 +376,9 @@ impl Life {
         }
         for client in self.alive.clone() {
             self.world.freeze(client, false);
+            if self.draw.subscribing == Subscribing::Changing {
+                self.subscribe(client, Some(["orders", "extra"].into()));
+            }
             self.world.with_handle(client, |handle| handle.resume(&partitions));
             self.world.habits(client, |habits| habits.takes = true);
         }

@@ -46,8 +46,12 @@ pub(super) fn builder() -> ConsumerBuilder {
 }
 
 pub(super) fn builder_of(group: &str) -> ConsumerBuilder {
+    builder_of_nothing(group).subscribe(["orders"])
+}
+
+/// Subscribes to nothing yet.
+pub(super) fn builder_of_nothing(group: &str) -> ConsumerBuilder {
     Consumer::builder(group, ["b1:9092", "b2:9092", "b3:9092"])
-        .subscribe(["orders"])
         .session_timeout(secs(10))
         .heartbeat_interval(secs(3))
         .rebalance_timeout(secs(60))

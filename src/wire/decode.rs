@@ -88,13 +88,13 @@ fn metadata_topic(c: &mut Cursor) -> Result<MetadataTopic, Malformed> {
     // From 12 on it may be null, but only for a topic that was asked for by its id: ottla asks by name.
     let name = c.string()?;
     let id = if c.version() >= 10 { Some(c.fixed()?).filter(|id| *id != [0; 16]).map(TopicId) } else { None };
-    let _is_internal = c.bool()?;
+    let is_internal = c.bool()?;
     let partitions = c.array(metadata_partition)?;
     if c.version() >= 8 {
         let _topic_authorized_operations = c.i32()?;
     }
     c.skip_tagged_fields()?;
-    Ok(MetadataTopic { error, name, id, partitions })
+    Ok(MetadataTopic { error, name, id, is_internal, partitions })
 }
 
 fn metadata_partition(c: &mut Cursor) -> Result<MetadataPartition, Malformed> {

@@ -42,7 +42,7 @@ impl Request {
         }
         match self {
             Self::ApiVersions => frame.encode(&api_versions(version)),
-            Self::Metadata { topics } => frame.encode(&metadata(topics)),
+            Self::Metadata { topics } => frame.encode(&metadata(topics.as_deref())),
             Self::FindCoordinator { group } => frame.encode(&find_coordinator(version, group)),
             Self::JoinGroup(join) => frame.encode(&join_group(version, join)),
             Self::SyncGroup(sync) => frame.encode(&sync_group(version, sync)),
@@ -116,14 +116,15 @@ fn api_versions(version: i16) -> kafka::ApiVersionsRequest {
         .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")))
 }
 
-fn metadata(topics: &[Arc<str>]) -> kafka::MetadataRequest {
-    let mut topics: Vec<&Arc<str>> = topics.iter().collect();
-    topics.sort();
+fn metadata(topics: Option<&[Arc<str>]>) -> kafka::MetadataRequest {
     let topic = |name: &Arc<str>| kafka::metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-    // Null would mean all topics; an empty list means none.
-    kafka::MetadataRequest::default()
-        .with_topics(Some(topics.into_iter().map(topic).collect()))
-        .with_allow_auto_topic_creation(false)
+    let by_name = |topics: &[Arc<str>]| {
+        let mut topics: Vec<&Arc<str>> = topics.iter().collect();
+        topics.sort();
+        topics.into_iter().map(topic).collect()
+    };
+    // Null means all topics; an empty list means none.
+    kafka::MetadataRequest::default().with_topics(topics.map(by_name)).with_allow_auto_topic_creation(false)
 }
 
 fn find_coordinator(version: i16, group: &str) -> kafka::FindCoordinatorRequest {

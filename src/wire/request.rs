@@ -14,9 +14,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
     ApiVersions,
-    /// Topics by name; an empty list asks for the brokers only. Never creates a topic.
+    /// Topics by name, or all there are; an empty list asks for the brokers only. Never creates a topic.
     Metadata {
-        topics: Vec<Arc<str>>,
+        topics: Option<Vec<Arc<str>>>,
     },
     FindCoordinator {
         group: Arc<str>,

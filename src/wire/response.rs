@@ -64,6 +64,8 @@ pub(crate) struct MetadataTopic {
     pub(crate) name: Arc<str>,
     /// From version 10 on.
     pub(crate) id: Option<TopicId>,
+    /// Whether Kafka keeps something of its own there, such as committed offsets.
+    pub(crate) is_internal: bool,
     pub(crate) partitions: Vec<MetadataPartition>,
 }
 

@@ -19,6 +19,7 @@ mod harness;
 mod kip848;
 mod member;
 mod ownership;
+mod patterns;
 mod racks;
 mod security;
 mod sessions;

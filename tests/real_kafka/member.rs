@@ -19,8 +19,12 @@ pub type Place = (i32, i64);
 
 /// Settings that make what takes long take short.
 pub fn builder(bootstrap: &str, group: &str, topic: &str) -> ConsumerBuilder {
+    builder_of_nothing(bootstrap, group).subscribe([topic])
+}
+
+/// Subscribes to nothing yet.
+pub fn builder_of_nothing(bootstrap: &str, group: &str) -> ConsumerBuilder {
     Consumer::builder(group, bootstrap.split(','))
-        .subscribe([topic])
         .client_id(format!("ottla-{group}"))
         .session_timeout(Duration::from_secs(6))
         .heartbeat_interval(Duration::from_millis(300))

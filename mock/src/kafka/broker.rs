@@ -148,6 +148,9 @@ fn is_software_name(name: &str) -> bool {
     is_end(name.chars().next()) && is_end(name.chars().last()) && name.chars().all(is_inner)
 }
 
+/// What Kafka keeps for itself: the mock has no use for them, but whoever makes one gets one that is told as such.
+const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
 pub(super) fn metadata(cx: &mut Context<'_>, call: Call, request: &MetadataRequest) {
     // No list asks for all topics; up to version 0 an empty one does so too.
     let asked = request.topics.as_ref().filter(|topics| call.version > 0 || !topics.is_empty());
@@ -220,6 +223,7 @@ fn describe(cx: &Context<'_>, call: &Call, name: &str, topic: &Topic) -> Metadat
     let partitions = topic.partitions.iter().zip(0..).map(|(partition, number)| describe_partition(cx, call, partition, number));
     let body = MetadataResponseTopic::default()
         .with_name(Some(StrBytes::from_string(name.to_owned()).into()))
+        .with_is_internal(call.version >= 1 && INTERNAL_TOPICS.contains(&name))
         .with_partitions(partitions.collect());
     if call.version >= 10 { body.with_topic_id(topic.id) } else { body }
 }

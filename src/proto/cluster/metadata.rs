@@ -3,12 +3,13 @@
 //! One Metadata request is in flight at most. The next one is sent
 //!
 //! * at once when a topic is new, or when an error elsewhere calls for it; again and again only with a back-off,
-//! * with a back-off while a wanted topic or a leader is missing: this never stops, because nothing else would notice a topic that is
-//!   created, or a leader that is elected, later,
+//! * with a back-off while a wanted topic or a leader is missing, or no topic matches where nothing else is wanted: this never stops, because
+//!   nothing else would notice a topic that is created, or a leader that is elected, later,
 //! * when what is known has reached its age, whatever else happens or does not.
 //!
 //! What is known never goes back: brokers learn of a new leader one after the other, so the answer of one may be older than that of
-//! another. A leader epoch that is lower than the known one is not believed unless it stays so.
+//! another. A leader epoch that is lower than the known one is not believed unless it stays so. Nor is a topic that matches the pattern taken
+//! for gone before it has been missing for a while.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -23,6 +24,7 @@ use crate::{
         CallError, ClusterView, Deadline, PartitionView, Problem, ProblemKind, TopicView,
         backoff::{Backoff, Rng},
         earliest,
+        selection::TopicPattern,
     },
     wire::{Broker, ErrorCode, MetadataResponse, MetadataTopic},
 };
@@ -42,13 +44,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// enough.
 const NONSENSE_AFTER: u32 = 4;
 
+/// What the other machines want to know of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Who wants a topic by its name is told that it is missing.
+    pub(crate) named: BTreeSet<Arc<str>>,
+    /// Topics that nobody wants any more, and of which something is still held: their leaders are known until it is given back.
+    pub(crate) held: BTreeSet<Arc<str>>,
+    /// All topics that match are wanted as well.
+    pub(crate) pattern: Option<Arc<TopicPattern>>,
+}
+
 pub(super) struct Metadata {
     max_age: Duration,
     request_timeout: Duration,
-    wanted: BTreeSet<Arc<str>>,
+    wanted: Wanted,
+    /// The topics that match the pattern, without one none; not known before all topics were asked for.
+    matching: Option<BTreeSet<Arc<str>>>,
     view: Arc<ClusterView>,
-    /// The topics that the request in flight asks about.
-    asked: Option<BTreeSet<Arc<str>>>,
+    /// What the request in flight asks about.
+    asked: Option<Asked>,
     succeeded: Option<Instant>,
     /// The next request because of an error or a new topic.
     urgent: Option<(Instant, &'static str)>,
@@ -60,10 +75,18 @@ pub(super) struct Metadata {
     retry: Option<Instant>,
     retries: Backoff,
     topics: BTreeMap<Arc<str>, Trouble>,
+    /// Nothing matches the pattern, and nothing else is wanted.
+    unmatched: Option<Trouble>,
     /// Since when an answer's older news about a topic is not believed.
     held_back: BTreeMap<Arc<str>, Instant>,
     trouble: Complaint,
     problems: VecDeque<Problem>,
+}
+
+struct Asked {
+    topics: BTreeSet<Arc<str>>,
+    /// All topics were asked for, because of it.
+    pattern: Option<Arc<TopicPattern>>,
 }
 
 /// A wanted topic whose partitions are not known.
@@ -77,7 +100,8 @@ impl Metadata {
         Self {
             max_age: config.metadata_max_age,
             request_timeout: config.request_timeout,
-            wanted: BTreeSet::new(),
+            wanted: Wanted::default(),
+            matching: Some(BTreeSet::new()),
             view: Arc::default(),
             asked: None,
             succeeded: None,
@@ -88,6 +112,7 @@ impl Metadata {
             retry: None,
             retries: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             topics: BTreeMap::new(),
+            unmatched: None,
             held_back: BTreeMap::new(),
             trouble: Complaint::default(),
             problems: VecDeque::new(),
@@ -98,21 +123,40 @@ impl Metadata {
         &self.view
     }
 
+    /// The topics that match the pattern, none where there is no pattern; `None` until they are known.
+    pub(super) fn matching(&self) -> Option<&BTreeSet<Arc<str>>> {
+        self.matching.as_ref()
+    }
+
     /// Replaces the topics of interest; a new one is asked about at once.
-    pub(super) fn want(&mut self, now: Instant, topics: BTreeSet<Arc<str>>) {
-        if topics.iter().any(|topic| !self.wanted.contains(topic)) {
+    pub(super) fn want(&mut self, now: Instant, wanted: Wanted) {
+        let before = self.of_interest();
+        let is_another = match (&self.wanted.pattern, &wanted.pattern) {
+            (Some(former), Some(pattern)) => !Arc::ptr_eq(former, pattern),
+            (former, pattern) => former.is_some() != pattern.is_some(),
+        };
+        self.wanted = wanted;
+        if is_another {
+            self.matching = self.wanted.pattern.is_none().then(BTreeSet::new);
+            self.unmatched = None;
+        }
+        let after = self.of_interest();
+        if !after.is_subset(&before) || self.matching.is_none() && is_another {
             self.urgent = Some((now, "new topics"));
             self.looks.reset();
         }
-        self.wanted = topics;
-        let wanted = &self.wanted;
-        self.topics.retain(|topic, _| wanted.contains(topic));
-        self.held_back.retain(|topic, _| wanted.contains(topic));
-        if self.view.topics.keys().any(|topic| !wanted.contains(topic)) {
+        self.topics.retain(|topic, _| after.contains(topic));
+        self.held_back.retain(|topic, _| after.contains(topic));
+        if self.view.topics.keys().any(|topic| !after.contains(topic)) {
             let view = Arc::make_mut(&mut self.view);
-            view.topics.retain(|topic, _| wanted.contains(topic));
+            view.topics.retain(|topic, _| after.contains(topic));
             view.revision += 1;
         }
+    }
+
+    fn of_interest(&self) -> BTreeSet<Arc<str>> {
+        let Wanted { named, held, .. } = &self.wanted;
+        named.iter().chain(held).chain(self.matching.iter().flatten()).cloned().collect()
     }
 
     /// Asks for news because of an error: at once, unless there were errors just before.
@@ -137,15 +181,17 @@ impl Metadata {
         true
     }
 
-    /// The topics to ask about now, if it is time, with the time the answer may take.
+    /// The topics to ask about now (or about all), if it is time, with the time the answer may take.
     #[must_use]
-    pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Vec<Arc<str>>, Duration)> {
+    pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Option<Vec<Arc<str>>>, Duration)> {
         let (_, why) = self.poll_timeout().filter(|(at, _)| *at <= now)?;
-        tracing::debug!(why, topics = self.wanted.len(), "metadata refresh");
+        let (topics, pattern) = (self.of_interest(), self.wanted.pattern.clone());
+        tracing::debug!(why, topics = topics.len(), all = pattern.is_some(), "metadata refresh");
         (self.urgent, self.look, self.retry) = (None, None, None);
-        self.asked = Some(self.wanted.clone());
+        let listed = pattern.is_none().then(|| topics.iter().cloned().collect());
+        self.asked = Some(Asked { topics, pattern });
         let patience = PATIENCE.saturating_mul(1 << self.retries.failures().min(8)).min(self.request_timeout);
-        Some((self.wanted.iter().cloned().collect(), patience))
+        Some((listed, patience))
     }
 
     /// Whether the last answer left nothing to be looked for.
@@ -179,8 +225,11 @@ impl Metadata {
         let brokers: BTreeSet<BrokerId> = answer.brokers.iter().map(|broker| broker.id).collect();
         let mut told: BTreeMap<Arc<str>, MetadataTopic> = answer.topics.into_iter().map(|t| (Arc::clone(&t.name), t)).collect();
         let mut topics = self.view.topics.clone();
-        let mut complete = true;
-        for name in asked.into_iter().filter(|name| self.wanted.contains(name)).collect::<Vec<_>>() {
+        let mut complete = self.match_topics(now, asked.pattern, told.values());
+        let of_interest = self.of_interest();
+        // Which topics there are is known of all or of those that were asked for.
+        let is_told = |name: &&Arc<str>| asked.topics.contains(*name) || told.contains_key(*name);
+        for name in of_interest.iter().filter(is_told).cloned().collect::<Vec<_>>() {
             let topic = told.remove(&name);
             let error = topic.as_ref().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| topic.error);
             match topic {
@@ -194,6 +243,8 @@ impl Metadata {
                 }
             }
         }
+        let of_interest = self.of_interest();
+        topics.retain(|name, _| of_interest.contains(name));
         if topics != self.view.topics {
             let view = Arc::make_mut(&mut self.view);
             view.topics = topics;
@@ -240,6 +291,36 @@ impl Metadata {
             let what = format!("cannot learn of the cluster's topics, still trying: {error}");
             self.problems.push_back(Problem { kind, partition: None, code: None, what, fatal: false });
         }
+    }
+
+    /// Sees which of all topics match, if it is still the same pattern for which they were asked for. `false`: another look is needed.
+    fn match_topics<'a>(
+        &mut self,
+        now: Instant,
+        pattern: Option<Arc<TopicPattern>>,
+        told: impl Iterator<Item = &'a MetadataTopic>,
+    ) -> bool {
+        let (Some(pattern), Some(wanted)) = (pattern, &self.wanted.pattern) else { return true };
+        if !Arc::ptr_eq(&pattern, wanted) {
+            return true;
+        }
+        let matching = self.matching.get_or_insert_default();
+        let found = told.filter(|topic| pattern.matches(&topic.name, topic.is_internal));
+        matching.extend(found.map(|topic| Arc::clone(&topic.name)));
+        if !matching.is_empty() || !self.wanted.named.is_empty() {
+            self.unmatched = None;
+            return true;
+        }
+        let trouble = self.unmatched.get_or_insert(Trouble { since: now, told: None });
+        if trouble.since + MISSING_AFTER <= now && trouble.told.is_none() {
+            trouble.told = Some(ProblemKind::UnknownTopic);
+            let what = format!(
+                "no topic that this user may describe matches {pattern}, still looking; create one, or check the pattern and who may describe \
+                 what"
+            );
+            self.problems.push_back(Problem { kind: ProblemKind::UnknownTopic, partition: None, code: None, what, fatal: false });
+        }
+        false
     }
 
     /// Takes over what an answer says of one topic. `false`: another look is needed.
@@ -296,7 +377,14 @@ impl Metadata {
             topics.insert(Arc::clone(name), TopicView { error, id: None, partitions: Vec::new() });
             self.held_back.remove(name);
         }
-        if (certain || lasts) && trouble.told != Some(kind) {
+        if (certain || lasts) && !self.wanted.named.contains(name) && (certain || error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        {
+            // It is not there any more, and nobody named it: it does not match, and nothing is said.
+            if let Some(matching) = &mut self.matching {
+                matching.remove(name);
+            }
+            self.topics.remove(name);
+        } else if (certain || lasts) && trouble.told != Some(kind) {
             trouble.told = Some(kind);
             let what = match error {
                 ErrorCode::TOPIC_AUTHORIZATION_FAILED => format!(

@@ -30,6 +30,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub(crate) use self::metadata::Wanted;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::sasl::fuzzing::feed as feed_sasl;
 pub(crate) use self::sasl::{Credentials, SaslConfig, ScramHash, Token};
@@ -186,9 +187,14 @@ impl Cluster {
     }
 
     /// Replaces the topics of interest. A new one is asked about at once, one that is no longer named is forgotten.
-    pub(crate) fn want_topics(&mut self, now: Instant, topics: BTreeSet<Arc<str>>) {
-        self.metadata.want(now, topics);
+    pub(crate) fn want_topics(&mut self, now: Instant, wanted: Wanted) {
+        self.metadata.want(now, wanted);
         self.advance(now);
+    }
+
+    /// The topics that match the wanted pattern, none where there is no pattern; `None` until they are known.
+    pub(crate) fn matching_topics(&self) -> Option<&BTreeSet<Arc<str>>> {
+        self.metadata.matching()
     }
 
     /// Starts to look for the group's coordinator, unless that has begun; from then on there is always one or a search for it.

@@ -144,6 +144,7 @@ impl Consumer {
         for handle in &handles {
             self.forget(handle);
         }
+        self.want_topics(now);
         self.events.push_back(Event::Revoked(handles));
         if let Some(closing) = &mut self.closing
             && !settled

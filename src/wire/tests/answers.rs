@@ -80,12 +80,8 @@ fn metadata_topic(version: i16) -> impl Strategy<Value = MetadataTopic> {
         id[..15].copy_from_slice(&start);
         TopicId(id)
     }));
-    (error(), text(), since(version, 10, id), vec(partition, 0..4)).prop_map(|(error, name, id, partitions)| MetadataTopic {
-        error,
-        name,
-        id,
-        partitions,
-    })
+    let topic = (error(), text(), since(version, 10, id), any::<bool>(), vec(partition, 0..4));
+    topic.prop_map(|(error, name, id, is_internal, partitions)| MetadataTopic { error, name, id, is_internal, partitions })
 }
 
 fn find_coordinator(version: i16) -> BoxedStrategy<Response> {

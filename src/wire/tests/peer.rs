@@ -111,7 +111,7 @@ fn metadata(version: i16, answer: &MetadataResponse) -> kafka::MetadataResponse 
             .with_error_code(topic.error.0)
             .with_name(Some(TopicName(text(&topic.name))))
             .with_topic_id(topic.id.map_or([0; 16], |id| id.0).to_vec().try_into().unwrap())
-            .with_is_internal(true)
+            .with_is_internal(topic.is_internal)
             .with_partitions(topic.partitions.iter().map(partition).collect())
             .with_topic_authorized_operations(if version >= 8 { NOISE } else { i32::MIN })
             .with_unknown_tagged_fields(noise())

@@ -36,7 +36,7 @@ fn sample(api: Api, rich: bool) -> Request {
     };
     match api {
         Api::ApiVersions => Request::ApiVersions,
-        Api::Metadata => Request::Metadata { topics: vec!["b".into(), "a".into()] },
+        Api::Metadata => Request::Metadata { topics: Some(vec!["b".into(), "a".into()]) },
         Api::FindCoordinator => Request::FindCoordinator { group: "group".into() },
         Api::JoinGroup => Request::JoinGroup(JoinGroupRequest {
             group: "group".into(),
@@ -200,11 +200,13 @@ fn metadata_names_its_topics_and_creates_none() {
 }
 
 #[test]
-fn metadata_of_no_topic_asks_for_the_brokers_only() {
-    let request = Request::Metadata { topics: vec![] };
-    for version in request.versions() {
-        let body: kafka::MetadataRequest = sent(&request, version);
-        assert_eq!(body.topics, Some(vec![]), "{version}");
+fn metadata_of_no_topic_asks_for_the_brokers_only_and_without_a_list_for_all_topics() {
+    for (topics, list) in [(Some(vec![]), Some(vec![])), (None, None)] {
+        let request = Request::Metadata { topics };
+        for version in request.versions() {
+            let body: kafka::MetadataRequest = sent(&request, version);
+            assert_eq!((body.topics, body.allow_auto_topic_creation), (list.clone(), false), "{version}");
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn the_highest_common_version_is_used() {
     check_negotiate(&request, Some((7, 9)), None);
     check_negotiate(&request, Some((3, 1)), None);
     check_negotiate(&request, None, None);
-    check_negotiate(&Request::Metadata { topics: vec![] }, Some((0, 3)), None);
+    check_negotiate(&Request::Metadata { topics: Some(vec![]) }, Some((0, 3)), None);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Metadata: when it is asked for, and what is believed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::world::{Mode, World, config, ms, names, secs, topic, topic_error};
 use crate::{
     model::{BrokerId, LeaderEpoch, TopicId, TopicPartition},
-    proto::{ProblemKind, cluster::ClusterEvent},
-    wire::{Api, Broker, ErrorCode, MetadataPartition, MetadataResponse, Request},
+    proto::{
+        ProblemKind,
+        cluster::{ClusterEvent, Wanted},
+        selection::TopicPattern,
+    },
+    wire::{Api, Broker, ErrorCode, MetadataPartition, MetadataResponse, MetadataTopic, Request},
 };
 
 /// One broker or more, and a topic of one partition that broker 1 leads at epoch 5.
@@ -298,5 +302,140 @@ fn leaders_that_moved_off_a_killed_broker_are_known_within_a_second() {
 fn it_asks_only_for_the_wanted_topics() {
     let world = settled(1);
     let asked = world.requests.iter().find(|request| request.3.api() == Api::Metadata).unwrap();
-    assert_eq!(asked.3, Request::Metadata { topics: vec!["t".into()] });
+    assert_eq!(asked.3, Request::Metadata { topics: Some(vec!["t".into()]) });
+}
+
+/// What is wanted by pattern alone.
+fn matching(included: &str) -> Wanted {
+    let pattern = TopicPattern::new(&[included.to_owned()], &[], false).unwrap();
+    Wanted { pattern: Some(Arc::new(pattern)), ..Wanted::default() }
+}
+
+fn view_of(world: &World) -> Vec<&str> {
+    world.view().topics.keys().map(|name| &**name).collect()
+}
+
+fn matched(world: &World) -> Option<Vec<&str>> {
+    Some(world.cluster.matching_topics()?.iter().map(|name| &**name).collect())
+}
+
+/// Topics t and u, of which the pattern matches both, and others.
+fn settled_by_pattern() -> World {
+    let mut world = World::new(1, config(&["b1"]));
+    for name in ["t", "u", "other"] {
+        world.topics.insert(name.into(), topic(name, None, &[(1, 0)]));
+    }
+    let internal = MetadataTopic { is_internal: true, ..topic("v", None, &[(1, 0)]) };
+    world.topics.insert("v".into(), internal);
+    world.with(|cluster, now| cluster.want_topics(now, matching("[tuv]")));
+    assert_eq!(matched(&world), None, "nothing was asked yet");
+    world.run(ms(100));
+    assert_eq!((matched(&world), view_of(&world)), (Some(vec!["t", "u"]), vec!["t", "u"]));
+    world
+}
+
+#[test]
+fn what_matches_is_found_among_all_topics_and_nothing_else_is_kept() {
+    let mut world = settled_by_pattern();
+    let asked = world.requests.iter().find(|request| request.3.api() == Api::Metadata).unwrap();
+    assert_eq!(asked.3, Request::Metadata { topics: None });
+    world.run(secs(200));
+    assert_eq!(world.sent(Api::Metadata).len(), 1, "nothing is missing");
+    world.topics.insert("v".into(), topic("v", None, &[(1, 0)]));
+    world.run(secs(101));
+    assert_eq!(matched(&world), Some(vec!["t", "u", "v"]), "found when metadata are old");
+    assert_eq!(world.problem_kinds(), []);
+}
+
+#[test]
+fn a_topic_that_matched_is_over_when_it_has_been_missing_for_a_while_and_nobody_hears_of_it() {
+    let mut world = settled_by_pattern();
+    let gone = world.topics.remove("u").unwrap();
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(ms(2_900));
+    assert_eq!(matched(&world), Some(vec!["t", "u"]), "a broker may not know of it yet");
+    world.topics.insert("u".into(), gone);
+    world.run(secs(2));
+    world.topics.remove("u");
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(ms(2_900));
+    assert_eq!(matched(&world), Some(vec!["t", "u"]), "it was there in between");
+    world.run(secs(2));
+    assert_eq!((matched(&world), view_of(&world)), (Some(vec!["t"]), vec!["t"]));
+    let asked = world.sent(Api::Metadata).len();
+    world.run(secs(200));
+    assert_eq!(world.sent(Api::Metadata).len(), asked, "nothing is looked for");
+    assert_eq!(world.problem_kinds(), []);
+}
+
+#[test]
+fn a_topic_that_is_named_as_well_is_missed() {
+    let mut world = settled_by_pattern();
+    world.with(|cluster, now| cluster.want_topics(now, Wanted { pattern: matching("[tu]").pattern, ..names(["u", "w"]) }));
+    world.run(secs(5));
+    assert_eq!(world.problem_kinds(), [ProblemKind::UnknownTopic]);
+    assert!(world.problems()[0].1.what.contains("topic w does not exist"));
+    world.topics.remove("u");
+    refresh(&mut world);
+    world.run(secs(2));
+    assert_eq!(world.problem_kinds(), [ProblemKind::UnknownTopic; 2]);
+}
+
+#[test]
+fn that_nothing_matches_is_told_once_and_what_comes_is_found() {
+    let mut world = settled_by_pattern();
+    world.with(|cluster, now| cluster.want_topics(now, matching("x.*")));
+    assert_eq!((matched(&world), view_of(&world)), (None, vec![]), "of another pattern nothing is known");
+    world.run(ms(2_900));
+    assert_eq!((matched(&world), world.problem_kinds()), (Some(vec![]), vec![]));
+    world.run(secs(600));
+    assert_eq!(world.problem_kinds(), [ProblemKind::UnknownTopic]);
+    assert!(world.problems()[0].1.what.contains(r#"matches "x.*""#), "{}", world.problems()[0].1.what);
+    world.topics.insert("xx".into(), topic("xx", None, &[(1, 0)]));
+    world.run(secs(5));
+    assert_eq!(matched(&world), Some(vec!["xx"]));
+}
+
+#[test]
+fn that_nothing_matches_is_not_told_to_whom_reads_something_else() {
+    let mut world = settled_by_pattern();
+    world.with(|cluster, now| cluster.want_topics(now, Wanted { pattern: matching("x.*").pattern, ..names(["t"]) }));
+    world.run(secs(200));
+    assert_eq!((matched(&world), view_of(&world), world.problem_kinds()), (Some(vec![]), vec!["t"], vec![]));
+    assert_eq!(world.sent(Api::Metadata).len(), 2, "nor is it looked for");
+}
+
+#[test]
+fn an_answer_for_a_former_pattern_says_nothing_of_the_present_one() {
+    let mut world = settled_by_pattern();
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(Duration::from_micros(500));
+    assert_eq!(world.sent(Api::Metadata).len(), 2);
+    world.with(|cluster, now| cluster.want_topics(now, matching("o.*")));
+    world.run(Duration::from_micros(1_200));
+    assert_eq!((matched(&world), world.sent(Api::Metadata).len()), (None, 3));
+    world.run(ms(10));
+    assert_eq!((matched(&world), view_of(&world)), (Some(vec!["other"]), vec!["other"]));
+    // Without a pattern there is nothing to wait for, nor are all topics asked for.
+    world.with(|cluster, now| cluster.want_topics(now, names(["t"])));
+    assert_eq!(matched(&world), Some(vec![]));
+    world.run(ms(10));
+    assert_eq!(world.requests.last().unwrap().3, Request::Metadata { topics: Some(vec!["t".into()]) });
+}
+
+#[test]
+fn of_what_is_still_held_the_leader_is_known_and_nobody_hears_that_it_is_gone() {
+    let mut world = settled(1);
+    let held = Wanted { held: names(["t"]).named, ..names([]) };
+    world.with(|cluster, now| cluster.want_topics(now, held));
+    assert_eq!(view_of(&world), ["t"]);
+    world.topics.insert("t".into(), topic("t", Some(1), &[(1, 6)]));
+    refresh(&mut world);
+    assert_eq!(world.partition("t", 0).leader_epoch, Some(LeaderEpoch(6)));
+    world.topics.remove("t");
+    refresh(&mut world);
+    world.run(secs(10));
+    assert_eq!(world.problem_kinds(), []);
+    world.with(|cluster, now| cluster.want_topics(now, names([])));
+    assert_eq!(view_of(&world), [""; 0]);
 }

@@ -13,7 +13,7 @@ use crate::{
     model::{BrokerId, LeaderEpoch, TopicId},
     proto::{
         Answer, Ask, BrokerAddr, ClusterView, ConnId, Disconnect, Owner, PartitionView, Problem, ProblemKind, Target,
-        cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput, connection::Codec},
+        cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput, Wanted, connection::Codec},
     },
     wire::{
         Api, ApiRange, ApiVersionsResponse, Broker, CoordinatorResponse, EncodeError, ErrorCode, Malformed, MetadataPartition,
@@ -188,6 +188,7 @@ pub(super) fn topic(name: &str, id: Option<u8>, leaders: &[(i32, i32)]) -> Metad
         error: ErrorCode::NONE,
         name: name.into(),
         id: id.map(|id| TopicId([id; 16])),
+        is_internal: false,
         partitions: partitions.collect(),
     }
 }
@@ -196,8 +197,8 @@ pub(super) fn topic_error(name: &str, error: ErrorCode) -> MetadataTopic {
     MetadataTopic { error, ..topic(name, None, &[]) }
 }
 
-pub(super) fn names<const N: usize>(names: [&str; N]) -> BTreeSet<Arc<str>> {
-    names.into_iter().map(Arc::from).collect()
+pub(super) fn names<const N: usize>(names: [&str; N]) -> Wanted {
+    Wanted { named: names.into_iter().map(Arc::from).collect(), ..Wanted::default() }
 }
 
 impl World {
@@ -321,6 +322,10 @@ impl World {
 
     pub(super) fn elapsed(&self) -> Duration {
         self.now - self.start
+    }
+
+    fn topic(&self, name: &Arc<str>) -> MetadataTopic {
+        self.topics.get(name).cloned().unwrap_or_else(|| topic_error(name, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
     }
 
     pub(super) fn view(&self) -> &ClusterView {
@@ -480,13 +485,10 @@ impl World {
                     // Real brokers list those alive.
                     brokers: self.sims.iter().filter(|(_, sim)| sim.mode == Mode::Up && sim.id >= 0).map(broker).collect(),
                     cluster_id: None,
-                    topics: topics
-                        .iter()
-                        .map(|name| {
-                            let missing = || topic_error(name, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-                            self.topics.get(name).cloned().unwrap_or_else(missing)
-                        })
-                        .collect(),
+                    topics: match topics {
+                        None => self.topics.values().cloned().collect(),
+                        Some(names) => names.iter().map(|name| self.topic(name)).collect(),
+                    },
                 }
             })),
             Request::FindCoordinator { .. } => {
