@@ -354,7 +354,7 @@ impl Classic {
 
     fn join_deadline(&self) -> Option<Deadline> {
         let may_join = matches!(self.state, State::Unjoined)
-            && !self.subscription.is_empty()
+            && !(self.subscription.is_empty() && self.owned.is_empty())
             && self.coordinator.known
             // One that was given up may still be waiting at the coordinator, and would hold up the next one.
             && !self.is_under_way(Kind::Join);
@@ -572,8 +572,8 @@ impl Classic {
         if self.owned.is_empty() {
             self.depart(now, Afterwards::Unjoined, "unsubscribed".to_owned());
         } else {
-            let all = self.owned.iter().cloned().collect();
-            self.hand_back(now, all, Pace::Asked, "unsubscribed".to_owned());
+            // Between two generations nothing can be committed: the next one is joined, so that what is held is handed back in it.
+            self.want_join(now);
         }
     }
 

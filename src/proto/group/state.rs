@@ -118,7 +118,6 @@ pub(super) const TRANSITIONS: &[(Name, Name, &str)] = &[
     (Name::Unjoined, Name::Leaving, "closed, stalled or unsubscribed, with a member id"),
     (Name::Unjoined, Name::Stalled, "stalled, without a member id"),
     (Name::Unjoined, Name::Left, "closed, without a member id"),
-    (Name::Unjoined, Name::Releasing, "unsubscribed in the middle of a rebalance, and something is held through it"),
     (Name::Unjoined, Name::Failed, "fatal answer"),
     (Name::Joining, Name::Unjoined, "refused or no answer, or the subscription has changed"),
     (Name::Joining, Name::Assigning, "joined as leader"),

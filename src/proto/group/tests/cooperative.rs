@@ -187,12 +187,21 @@ fn a_topic_that_is_not_wanted_any_more_is_handed_back_first() {
     check_claims(&rig, "t-0 of generation 6");
 }
 
+/// A commit between JoinGroup and SyncGroup is refused: what is held would be given up without.
 #[test]
-fn who_unsubscribes_in_the_middle_of_a_rebalance_hands_back_what_it_holds_and_leaves() {
+fn who_unsubscribes_in_the_middle_of_a_rebalance_hands_back_in_the_next_generation_and_leaves() {
     let mut rig = rejoining_with_two();
     rig.subscribe(&[]);
     rig.answer(Api::JoinGroup, Ok(joined("m", 6)));
+    assert!(!rig.machine.may_commit());
+    assert_eq!(rig.told(), [""; 0]);
+    let join = rig.take(Api::JoinGroup);
+    let said = Subscription::decode(&join_request(&join).protocols[0].1).expect("reads");
+    assert_eq!((said.topics, in_words(&said.owned)), (vec![], "t-0 t-1".to_owned()));
+    rig.answer_to(&join, Ok(joined("m", 7)));
+    rig.answer(Api::SyncGroup, Ok(synced(&[])));
     assert_eq!(to_release(&rig), "t-0 t-1");
+    assert!(rig.machine.may_commit());
     rig.released();
     assert_eq!(rig.under_way(), [Api::LeaveGroup]);
 }

@@ -83,6 +83,8 @@ fn lives() -> Vec<Rig> {
         rig.drain();
         rig.subscribe(&[]);
         rig.answer(Api::JoinGroup, Ok(joined("m", 6)));
+        rig.answer(Api::JoinGroup, Ok(joined("m", 7)));
+        rig.answer(Api::SyncGroup, Ok(synced(&[])));
         rig.released();
     });
     // Fatal answers to what was asked before: after a generation was lost, while leaving, when stalled.
