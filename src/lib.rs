@@ -98,7 +98,7 @@ pub use consumer::Tls;
 pub use consumer::{
     AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent,
     Handle, Isolation, Lag, Manual, ManualBatch, OauthToken, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record,
-    Sasl, SeekTo, Stats, Subscription,
+    Sasl, SeekTo, Stats, Subscription, UnplacedPartition, UnplacedPartitions,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::{GroupProtocol, TopicPartition};

@@ -41,6 +41,17 @@ pub enum SeekTo {
     TimestampMs(i64),
 }
 
+impl SeekTo {
+    pub(super) fn target(self) -> SeekTarget {
+        match self {
+            Self::Beginning => SeekTarget::Time(Timestamp::Earliest),
+            Self::End => SeekTarget::Time(Timestamp::Latest),
+            Self::Offset(offset) => SeekTarget::Offset(Offset(offset.max(0))),
+            Self::TimestampMs(at) => SeekTarget::Time(Timestamp::AtMs(at.max(0))),
+        }
+    }
+}
+
 /// How far a partition has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -190,13 +201,7 @@ impl Handle {
     /// Acks of records that were handed out before the seek change nothing any more. A seek back makes the committed offset go back, too,
     /// as soon as something is finished there. A partition that is not assigned, or is being revoked, is left alone.
     pub fn seek(&self, partition: &TopicPartition, to: SeekTo) {
-        let to = match to {
-            SeekTo::Beginning => SeekTarget::Time(Timestamp::Earliest),
-            SeekTo::End => SeekTarget::Time(Timestamp::Latest),
-            SeekTo::Offset(offset) => SeekTarget::Offset(Offset(offset.max(0))),
-            SeekTo::TimestampMs(at) => SeekTarget::Time(Timestamp::AtMs(at.max(0))),
-        };
-        self.inbox.seek(partition, to);
+        self.inbox.seek(partition, to.target());
     }
 
     /// Returns the partitions that this member holds now.

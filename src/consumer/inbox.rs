@@ -195,27 +195,26 @@ impl Inbox {
                 }
                 self.listeners.tell(GroupEvent::Assigned { generation, member_id: member_id.to_string(), partitions });
             }
+            Event::Unplaced(handle) => {
+                let start = Position { offset: Offset(0), leader_epoch: None };
+                let mut lane = self.new_lane(state.mode == Mode::Manual, handle, start, false);
+                lane.unplaced = true;
+                self.replace_lane(state, lane, wakers, garbage);
+            }
             Event::Started { handle, position, committed } => {
                 let mut lane = self.new_lane(state.mode == Mode::Manual, handle.clone(), position, true);
                 lane.committed = committed;
                 lane.position = Some(position.offset);
-                lane.unclaimed = state.split;
-                let mut is_unclaimed_already = false;
-                if let Some(old) = state.lanes.get_mut(&handle.partition) {
-                    is_unclaimed_already = old.unclaimed;
-                    lane.paused = old.paused;
-                    lane.watermarks = old.watermarks;
-                    old.assigned.fence();
-                    self.purge(old, garbage, &mut state.redeliveries);
-                    wakers.add(old.waiting.take());
-                }
-                if state.split {
-                    if !is_unclaimed_already {
-                        state.unclaimed.push_back(handle.partition.clone());
+                match state.lanes.get_mut(&handle.partition) {
+                    // Whoever has said where to begin waits for its first record, or has gone meanwhile, which the core will hear next.
+                    Some(placed) if placed.is(&handle) && placed.unplaced => {
+                        lane.paused = placed.paused;
+                        lane.claim = Arc::clone(&placed.claim);
+                        wakers.add(placed.waiting.take());
+                        state.lanes.insert(handle.partition, lane);
                     }
-                    wakers.add(state.waiting.take());
+                    _ => self.replace_lane(state, lane, wakers, garbage),
                 }
-                state.lanes.insert(handle.partition, lane);
             }
             Event::Chunk { handle, chunk, watermarks } => {
                 let expected = |lane: &&mut Lane| {
@@ -387,6 +386,7 @@ impl Inbox {
             started,
             revoking: false,
             unclaimed: false,
+            unplaced: false,
             release: ReleaseWindow::new(start.offset),
             watermarks: None,
             committed: None,
@@ -395,6 +395,28 @@ impl Inbox {
             waiting: None,
             claim: Arc::new(()),
         }
+    }
+
+    /// Puts a lane in the place of the partition's former one, whose records count no more; it waits for a stream where each partition has its own.
+    fn replace_lane(&self, state: &mut State, mut lane: Lane, wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
+        let partition = lane.assigned.handle().partition.clone();
+        lane.unclaimed = state.split;
+        let mut is_unclaimed_already = false;
+        if let Some(old) = state.lanes.get_mut(&partition) {
+            is_unclaimed_already = old.unclaimed;
+            lane.paused = old.paused;
+            lane.watermarks = old.watermarks;
+            old.assigned.fence();
+            self.purge(old, garbage, &mut state.redeliveries);
+            wakers.add(old.waiting.take());
+        }
+        if state.split {
+            if !is_unclaimed_already {
+                state.unclaimed.push_back(partition.clone());
+            }
+            wakers.add(state.waiting.take());
+        }
+        state.lanes.insert(partition, lane);
     }
 
     /// Throws away what was not taken; its bytes are free again.
@@ -704,8 +726,13 @@ impl Inbox {
         wakers.wake();
     }
 
-    /// Goes on elsewhere: from this moment on nothing is handed out from where reading was.
+    /// Goes on elsewhere.
     pub(crate) fn seek(&self, partition: &TopicPartition, to: SeekTarget) {
+        self.halt(partition, Command::Seek { partition: partition.clone(), to });
+    }
+
+    /// Lets reading begin anew by this command: from this moment on nothing is handed out from where it was.
+    fn halt(&self, partition: &TopicPartition, command: Command) {
         let mut garbage = Vec::new();
         let wakers = {
             let mut state = self.lock();
@@ -717,7 +744,7 @@ impl Inbox {
                 wakers.add(lane.waiting.take());
                 wakers.add(state.waiting.take());
             }
-            self.command(Command::Seek { partition: partition.clone(), to });
+            self.command(command);
             wakers
         };
         drop(garbage);
@@ -795,10 +822,10 @@ impl Inbox {
         let abandoned = {
             let state = self.lock();
             let lane = state.lanes.get(&handle.partition).filter(|lane| lane.is(handle) && !lane.assigned.is_fenced());
-            lane.filter(|_| !state.ended).map(|lane| lane.assigned.watermark().offset)
+            lane.filter(|_| !state.ended).map(|lane| lane.assigned.watermark())
         };
         match abandoned {
-            Some(offset) => self.seek(&handle.partition, SeekTarget::Offset(offset)),
+            Some(finished) => self.halt(&handle.partition, Command::Reopen { handle: handle.clone(), finished }),
             None => self.command(Command::Nudge),
         }
     }

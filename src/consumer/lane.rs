@@ -18,6 +18,8 @@ pub(super) struct Lane {
     pub(super) revoking: bool,
     /// It waits for a stream of its own: it is among those that `poll_claim` answers.
     pub(super) unclaimed: bool,
+    /// The user says where it begins, and what claims it now goes on with it then.
+    pub(super) unplaced: bool,
     /// At most once: how far records may be handed out.
     pub(super) release: ReleaseWindow,
     pub(super) watermarks: Option<Watermarks>,

@@ -26,6 +26,7 @@ mod taken;
 #[cfg(feature = "__rustls")]
 mod tls;
 mod told;
+mod unplaced;
 
 pub use at_least_once::{AtLeastOnce, Batches};
 pub use at_most_once::AtMostOnce;
@@ -40,6 +41,7 @@ pub use sasl::{OauthToken, Sasl};
 pub use subscription::Subscription;
 #[cfg(feature = "__rustls")]
 pub use tls::Tls;
+pub use unplaced::{UnplacedPartition, UnplacedPartitions};
 
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ use feed::{Feed, ReadSettings};
 use inbox::{Inbox, Mode};
 use member::Member;
 
-use crate::proto::message::Command;
+use crate::proto::message::{Command, Start};
 
 /// A connected consumer that has not yet joined its group: what is left to say is how records are delivered.
 ///
@@ -98,20 +100,41 @@ impl Consumer {
 
     /// Joins the group; each assigned partition comes as a stream of its own, at least once.
     pub fn partitions(self) -> Partitions {
-        self.start(Mode::AtLeastOnce, true);
+        self.start(Mode::AtLeastOnce, true, Start::Committed);
         Partitions::new(self.inbox, self.settings, self.member)
     }
 
+    /// Joins the group; as [`partitions`](Self::partitions), but each partition begins where the program says: for state that is to be loaded
+    /// first, and for positions in the program's own store.
+    ///
+    /// Write what a record changes and the offset behind it in one transaction of your store, and only if the store's offset is still where
+    /// this stream was: then each record counts exactly once, whatever crashes, and a process that was stopped and has lost its partition
+    /// changes nothing. Who fails at a record drops the stream, which comes again from where the store is; a delivery that is dropped alone comes
+    /// again behind others. The group's committed offset follows what is acknowledged, as in every mode, for others to see; nothing begins there.
+    /// Java: `ConsumerRebalanceListener.onPartitionsAssigned` with `seek`.
+    pub fn unplaced_partitions(self) -> UnplacedPartitions {
+        self.start(Mode::AtLeastOnce, true, Start::Placed);
+        UnplacedPartitions::new(self.inbox, self.settings, self.member)
+    }
+
     fn join(self, mode: Mode) -> (Feed, Member) {
-        self.start(mode, false);
+        self.start(mode, false, Start::Committed);
         (Feed::new(self.inbox, None, self.settings), self.member)
     }
 
-    fn start(&self, mode: Mode, split: bool) {
-        // Going back to the beginning would hand out again what was handed out before.
-        let usual = if mode == Mode::AtMostOnce { OffsetReset::Latest } else { OffsetReset::Earliest };
-        let reset = reset_policy(self.offset_reset.unwrap_or(usual));
+    fn start(&self, mode: Mode, split: bool, start: Start) {
+        let usual = match mode {
+            // Going back to the beginning would hand out again what was handed out before.
+            Mode::AtMostOnce => OffsetReset::Latest,
+            Mode::AtLeastOnce | Mode::Manual => OffsetReset::Earliest,
+        };
+        let reset = match start {
+            Start::Committed => self.offset_reset.unwrap_or(usual),
+            // Whoever keeps the positions decides what to do about one that is wrong.
+            Start::Placed => OffsetReset::Fail,
+        };
+        let reset = reset_policy(reset);
         self.inbox.set_mode(mode, split);
-        self.inbox.command(Command::Join { reset });
+        self.inbox.command(Command::Join { start, reset });
     }
 }

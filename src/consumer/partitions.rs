@@ -13,6 +13,7 @@ use super::{
     deliveries::Deliveries,
     delivery::Delivery,
     feed::{Feed, ReadSettings},
+    handle::SeekTo,
     inbox::Inbox,
     member::Member,
     next::NextItem,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     error::{CloseError, ConsumeError},
     model::TopicPartition,
-    proto::PartitionHandle,
+    proto::{PartitionHandle, message::Command},
 };
 
 /// A stream of [`PartitionStream`]: one for each partition this member is assigned, at least once.
@@ -115,8 +116,14 @@ pub enum PartitionEnd {
 }
 
 impl PartitionStream {
-    fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
+    pub(super) fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
         Self { deliveries: Deliveries::new(Feed::new(inbox, Some(handle.clone()), settings)), handle, claim: Some(claim) }
+    }
+
+    /// Says where to begin.
+    pub(super) fn place(&self, at: SeekTo) {
+        let command = Command::Place { handle: self.handle.clone(), at: at.target() };
+        self.deliveries.feed().inbox().command(command);
     }
 
     /// Returns the partition.

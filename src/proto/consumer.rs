@@ -34,7 +34,7 @@ use super::{
     fetch::{FetchConfig, FetchEvent, Fetcher},
     group::{GroupConfig, GroupEvent, GroupMember},
     identity::Identity,
-    message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Unfinished, Watermarks},
+    message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Start, Unfinished, Watermarks},
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
     selection::Selection,
 };
@@ -78,6 +78,7 @@ pub(crate) struct Consumer {
     selection: Selection,
     /// Whether to be a member of the group, as soon as something is selected.
     joined: bool,
+    start: Start,
     /// Topics that only other members want, while we lead the group.
     watched: BTreeSet<Arc<str>>,
     coordinator_known: bool,
@@ -134,6 +135,7 @@ impl Consumer {
             assignments: 0,
             selection: config.selection,
             joined: false,
+            start: Start::Committed,
             watched: BTreeSet::new(),
             coordinator_known: false,
             release: None,
@@ -335,8 +337,9 @@ impl Consumer {
             return;
         }
         match command {
-            Command::Join { reset } => {
+            Command::Join { start, reset } => {
                 self.positions.set_reset(reset);
+                self.start = start;
                 self.joined = true;
                 self.cluster.want_coordinator(now);
                 self.follow_selection(now);
@@ -379,6 +382,13 @@ impl Consumer {
                 }
             }
             Command::Seek { partition, to } => self.handle_seek(now, partition, to),
+            Command::Reopen { handle, finished } => self.handle_reopen(now, handle, finished),
+            Command::Place { handle, at } => {
+                let is_unplaced = self.owned.get(&handle.partition).is_some_and(|owned| owned.handle == handle && !owned.started);
+                if is_unplaced && !self.is_released(&handle.partition) {
+                    self.begin_at(now, handle, at);
+                }
+            }
             Command::Commit { handle, position, ticket } => {
                 if self.is_current(&handle) {
                     self.committer.commit(now, &handle, position, ticket);
@@ -447,9 +457,49 @@ impl Consumer {
             return;
         }
         let handle = self.renew(&partition);
-        match to {
-            SeekTarget::Offset(offset) => self.start(now, handle, Position { offset, leader_epoch: None }, None),
+        match self.start {
+            Start::Committed => self.begin_at(now, handle, to),
+            // Whoever keeps the positions is asked, whatever the seek says.
+            Start::Placed => self.events.push_back(Event::Unplaced(handle)),
+        }
+    }
+
+    /// The log no longer has what was read.
+    fn go_back(&mut self, now: Instant, handle: PartitionHandle, position: Position) {
+        match self.start {
+            Start::Committed => self.start_at(now, handle, position, None),
+            Start::Placed => self.events.push_back(Event::Unplaced(handle)),
+        }
+    }
+
+    fn handle_reopen(&mut self, now: Instant, handle: PartitionHandle, finished: Position) {
+        if !self.is_current(&handle) || self.is_released(&handle.partition) {
+            return;
+        }
+        self.committer.handle_finished(now, &handle, finished);
+        let undone = self.committer.undone(&handle);
+        let handle = self.renew(&handle.partition);
+        match self.start {
+            Start::Committed => self.start_at(now, handle.clone(), finished, None),
+            Start::Placed => self.events.push_back(Event::Unplaced(handle.clone())),
+        }
+        if let Some(undone) = undone {
+            self.committer.carry_on(now, &handle, undone);
+        }
+    }
+
+    fn begin_at(&mut self, now: Instant, handle: PartitionHandle, at: SeekTarget) {
+        match at {
+            SeekTarget::Offset(offset) => self.start_at(now, handle, Position { offset, leader_epoch: None }, None),
             SeekTarget::Time(time) => self.positions.seek(now, &handle, time),
+        }
+    }
+
+    /// Finds out where to begin.
+    fn place(&mut self, now: Instant, handle: &PartitionHandle) {
+        match self.start {
+            Start::Committed => self.positions.resolve(now, handle),
+            Start::Placed => self.events.push_back(Event::Unplaced(handle.clone())),
         }
     }
 
@@ -504,12 +554,12 @@ impl Consumer {
             tracing::info!(target: "ottla", %partition, "the topic was deleted: if there is another of its name, reading starts over");
             let handle = self.renew(&partition);
             self.events.push_back(Event::Halted(partition));
-            self.positions.resolve(now, &handle);
+            self.place(now, &handle);
         }
     }
 
     /// Begins reading at `position`.
-    fn start(&mut self, now: Instant, handle: PartitionHandle, position: Position, committed: Option<Position>) {
+    fn start_at(&mut self, now: Instant, handle: PartitionHandle, position: Position, committed: Option<Position>) {
         self.committer.assign(now, &handle, position, committed);
         self.fetcher.add(now, &handle, position, self.cluster.view());
         if let Some(owned) = self.owned.get_mut(&handle.partition) {
@@ -608,10 +658,8 @@ impl Consumer {
                 self.want_topics(now);
                 self.liveness.last_active = now;
                 self.liveness.next_look = now + self.settings.processing_timeout / 8;
-                for handle in &handles {
-                    self.positions.resolve(now, handle);
-                }
-                self.events.push_back(Event::Assigned { generation: generation.0, member_id, handles });
+                self.events.push_back(Event::Assigned { generation: generation.0, member_id, handles: handles.clone() });
+                handles.iter().for_each(|handle| self.place(now, handle));
             }
             GroupEvent::WatchTopics(topics) => {
                 self.watched = topics.into_iter().collect();
@@ -668,11 +716,11 @@ impl Consumer {
                     self.tell(Problem { kind: ProblemKind::Truncated, partition, code: None, what, fatal: false });
                 }
                 if !started {
-                    self.start(now, handle, position, committed);
+                    self.start_at(now, handle, position, committed);
                 } else if back {
                     // Reading goes back: acks of what was read before must not count for what comes in its place.
                     let renewed = self.renew(&handle.partition);
-                    self.start(now, renewed, position, None);
+                    self.go_back(now, renewed, position);
                 } else {
                     self.fetcher.add(now, &handle, position, self.cluster.view());
                 }

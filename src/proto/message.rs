@@ -49,6 +49,7 @@ pub(crate) enum Output<E = Event> {
 pub(crate) enum Command {
     /// Join the group for what is selected.
     Join {
+        start: Start,
         reset: ResetPolicy,
     },
     /// Select something else; nothing at all means to leave the group.
@@ -85,6 +86,16 @@ pub(crate) enum Command {
         partition: TopicPartition,
         to: SeekTarget,
     },
+    /// The partition's own stream was dropped while it is assigned: reading begins anew behind what is finished, which counts.
+    Reopen {
+        handle: PartitionHandle,
+        finished: Position,
+    },
+    /// The answer to `Event::Unplaced`.
+    Place {
+        handle: PartitionHandle,
+        at: SeekTarget,
+    },
     /// Manual mode: exactly one `Event::CommitDone` answers.
     Commit {
         handle: PartitionHandle,
@@ -98,6 +109,15 @@ pub(crate) enum Command {
     Close {
         timeout: Duration,
     },
+}
+
+/// Who says where reading of a partition begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The group: at what is committed.
+    Committed,
+    /// The user, each time: what the group has committed is not asked for.
+    Placed,
 }
 
 /// Where a seek goes.
@@ -136,6 +156,8 @@ pub(crate) enum Event {
         member_id: Arc<str>,
         handles: Vec<PartitionHandle>,
     },
+    /// The user is to say where to read it: answer with `Command::Place`, whenever that is known. Nothing is handed out before.
+    Unplaced(PartitionHandle),
     /// Reading begins, or begins anew, at `position`. A partition that was read under an older handle is read under this one from now on.
     Started {
         handle: PartitionHandle,

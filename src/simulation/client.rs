@@ -19,7 +19,7 @@ use super::{
     world::{Request, World, builder, ms},
 };
 use crate::{
-    consumer::{Consumer, ConsumerBuilder, Handle, Undriven},
+    consumer::{Consumer, ConsumerBuilder, Handle, SeekTo, Undriven},
     error::ConsumeError,
     model::TopicPartition,
     proto::{
@@ -76,7 +76,10 @@ impl World {
         if is_new {
             self.show_logs(&group);
         }
-        let at_once = if matches!(records, Records::Manual(_)) { 1 } else { usize::MAX };
+        let at_once = if matches!(records, Records::Manual(_) | Records::Placed(..)) { 1 } else { usize::MAX };
+        if matches!(records, Records::Placed(..)) {
+            self.stores.entry(group.clone()).or_default();
+        }
         let client = self.clients.len();
         self.story.tell(self.now - self.start, Who::Client(client), || format!("starts, in group {group}"));
         self.clients.push(Client {
@@ -283,21 +286,35 @@ impl World {
                 if self.clients[client].holds.get(&of) != Some(&false) {
                     return self.clients[client].core.handle(self.now, Input::Command(command));
                 }
-                let judge = self.judge_of(client);
-                judge.seek_begins(client, of.clone());
-                judge.sought(
-                    at,
-                    client,
-                    &of,
-                    match to {
-                        SeekTarget::Offset(offset) => Some(offset.0),
-                        SeekTarget::Time(_) => None,
-                    },
-                );
+                self.seek_begins(client, &of, to);
+            }
+            Command::Reopen { handle, finished } => {
+                let of = &handle.partition;
+                self.story.tell(at, Who::Client(client), || format!("begins anew in {of}, at {}", finished.offset.0));
+                if self.clients[client].holds.get(of) == Some(&false) {
+                    self.seek_begins(client, of, SeekTarget::Offset(finished.offset));
+                }
+            }
+            Command::Place { handle, at: to } => {
+                self.story.tell(at, Who::Client(client), || format!("begins {} at {to:?}", handle.partition));
+                if self.clients[client].holds.get(&handle.partition) == Some(&false) {
+                    self.seek_begins(client, &handle.partition, *to);
+                }
             }
             _ => {}
         }
         self.clients[client].core.handle(self.now, Input::Command(command));
+    }
+
+    fn seek_begins(&mut self, client: usize, of: &TopicPartition, to: SeekTarget) {
+        let at = self.now - self.start;
+        let judge = self.judge_of(client);
+        judge.seek_begins(client, of.clone());
+        let offset = match to {
+            SeekTarget::Offset(offset) => Some(offset.0),
+            SeekTarget::Time(_) => None,
+        };
+        judge.sought(at, client, of, offset);
     }
 
     fn event(&mut self, client: usize, event: Event) {
@@ -340,6 +357,7 @@ impl World {
                     judge.released(at, client, &handle.partition);
                 }
             }
+            Event::Unplaced(handle) => *one.eras.entry(handle.partition.clone()).or_default() += 1,
             // Acks of what was handed out of a topic that is gone are none of what the next one holds.
             Event::Halted(partition) => *one.eras.entry(partition.clone()).or_default() += 1,
             Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
@@ -384,7 +402,17 @@ impl World {
                     let what = format!("client {client}: {error}");
                     self.judges.get_mut(&one.group).expect("made when it joined").fail("a fault was taken for the end", what);
                 }
+                // Whoever keeps the positions asks to be asked again.
+                let again = error.topic_partition().filter(|_| matches!(one.records, Some(Records::Placed(..)))).cloned();
+                again.into_iter().for_each(|of| one.handle.seek(&of, SeekTo::Beginning));
                 one.problems.push((at, error));
+            }
+            Taken::Unplaced(partition) => {
+                let of = partition.topic_partition().clone();
+                let next = self.stores.get_mut(&one.group).expect("made when the client joined").begin(client, &of);
+                let Some(Records::Placed(_, streams)) = &mut one.records else { unreachable!("only these place") };
+                streams.push(partition.start_from(SeekTo::Offset(next)));
+                self.story.tell(at, Who::Client(client), || format!("places {of} at {next}"));
             }
             Taken::Stream(what, partition) => self.story.tell(at, Who::Client(client), || format!("{partition} {what}")),
             Taken::Records(seen, work) => {
@@ -437,6 +465,16 @@ impl World {
 
     fn finish_one(&mut self, client: usize, work: Work) {
         let at = self.now - self.start;
+        if let Some(store) = self.stores.get_mut(&self.clients[client].group)
+            && let Some((of, _)) = work.offsets().into_iter().find(|(of, offset)| !store.count(client, of, *offset))
+        {
+            // Somebody else has counted it, or may have: whoever reads on does so from where the store is.
+            self.story.tell(at, Who::Client(client), || format!("may not count {:?}", work.offsets()));
+            if let Some(Records::Placed(_, streams)) = &mut self.clients[client].records {
+                streams.retain(|stream| *stream.topic_partition() != of);
+            }
+            return;
+        }
         for (of, offset) in work.offsets() {
             if work.era == self.clients[client].eras.get(&of).copied().unwrap_or_default() {
                 self.judge_of(client).acked(at, client, &of, offset);

@@ -23,6 +23,8 @@ pub(super) enum Reading {
     AtMostOnce,
     Manual,
     Partitions,
+    /// Partition by partition, from positions in the program's own store.
+    Placed,
 }
 
 /// What goes wrong, or is done, in a life; the others do not exist in it.
@@ -194,16 +196,24 @@ impl Draw {
         let fetch_sessions_max = [1000, 1000, 1, 0][(aside.next_u64() % 4) as usize];
         let subscribing = [Subscribing::Names, Subscribing::Names, Subscribing::Pattern, Subscribing::Changing];
         let subscribing = subscribing[(aside.next_u64() % 4) as usize];
+        let keeps_positions = aside.next_u64().is_multiple_of(2);
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
-        let reading = readings[[0, 0, 0, 1, 1, 2, 3, 4][below(8) as usize]];
+        let reading = match readings[[0, 0, 0, 1, 1, 2, 3, 4][below(8) as usize]] {
+            Reading::Partitions if keeps_positions => Reading::Placed,
+            reading => reading,
+        };
         let share = 20 + below(60);
         let mut troubles: Vec<_> = TROUBLES.into_iter().filter(|_| below(100) < share).collect();
         let release = RELEASES[[0, 0, 0, 1, 2, 3, 4, 5, 6, 7][below(10) as usize]];
         // Older brokers do not tell consumers where an epoch ended: nobody can notice there that a log was cut and grew again.
         if release < EPOCHS_SINCE {
             troubles.retain(|trouble| *trouble != Trouble::Truncation);
+        }
+        // A store cannot go on where the log has lost what it lacks, or something that it has.
+        if reading == Reading::Placed {
+            troubles.retain(|trouble| !matches!(trouble, Trouble::Truncation | Trouble::Retention | Trouble::Topics));
         }
         // Who is not known yet not to lead is believed, and the reset policy of these lives goes back.
         if reading == Reading::AtMostOnce {
@@ -274,9 +284,9 @@ impl Draw {
             Subscribing::Pattern => builder.subscribe_pattern("[a-z]*").exclude_pattern("x.*"),
         };
         builder
+            .offset_reset(OffsetReset::Earliest)
             .group_protocol(self.assigning.protocol())
             .assignors(self.assigning.assignors(is_late))
-            .offset_reset(OffsetReset::Earliest)
             .session_timeout(self.session_timeout)
             .heartbeat_interval(self.heartbeat_interval)
             .rebalance_timeout(secs(20))
@@ -303,6 +313,7 @@ impl Draw {
             Reading::AtMostOnce => Records::AtMostOnce(consumer.at_most_once()),
             Reading::Manual => Records::Manual(consumer.manual()),
             Reading::Partitions => Records::Partitions(consumer.partitions(), Vec::new()),
+            Reading::Placed => Records::Placed(consumer.unplaced_partitions(), Vec::new()),
         }
     }
 
@@ -323,10 +334,11 @@ impl Draw {
         Habits {
             takes: true,
             // A program that commits by itself does one thing after the other.
-            at_once: if self.reading == Reading::Manual { 1 } else { self.at_once },
+            at_once: if matches!(self.reading, Reading::Manual | Reading::Placed) { 1 } else { self.at_once },
             work: ms(if self.work_ms == 0 { 0 } else { rng.next_u64() % self.work_ms }),
             is_uneven: rng.next_u64().is_multiple_of(2),
-            drops_percent: self.drops_percent,
+            // What is dropped comes after others, and a store that counts by offset has passed it then.
+            drops_percent: if self.reading == Reading::Placed { 0 } else { self.drops_percent },
         }
     }
 }

@@ -14,7 +14,10 @@ use std::{
 use futures_core::Stream;
 
 use crate::{
-    consumer::{AtLeastOnce, AtMostOnce, Batch, BatchIter, Batches, Delivery, Manual, ManualBatch, PartitionStream, Partitions},
+    consumer::{
+        AtLeastOnce, AtMostOnce, Batch, BatchIter, Batches, Delivery, Manual, ManualBatch, PartitionStream, Partitions,
+        UnplacedPartition, UnplacedPartitions,
+    },
     error::{CommitError, ConsumeError},
     model::TopicPartition,
 };
@@ -26,6 +29,10 @@ pub(super) enum Records {
     AtMostOnce(AtMostOnce),
     Manual(Manual),
     Partitions(Partitions, Vec<PartitionStream>),
+    /// The program keeps the positions itself.
+    Placed(UnplacedPartitions, Vec<PartitionStream>),
+    /// The test polls its streams itself.
+    None,
 }
 
 /// How the user's program goes about its records.
@@ -86,6 +93,8 @@ pub(super) enum Taken {
     Problem(ConsumeError),
     /// A partition's stream has begun, or ended.
     Stream(&'static str, TopicPartition),
+    /// A partition is to be placed.
+    Unplaced(Box<UnplacedPartition>),
 }
 
 /// Tells that a stream, or a future, wants to be polled.
@@ -138,20 +147,30 @@ impl Records {
                     Some(Err(error)) => return Some(Taken::Problem(error)),
                     None => {}
                 }
-                for at in 0..streams.len() {
-                    match Pin::new(&mut streams[at]).poll_next(cx) {
-                        Poll::Ready(Some(delivery)) => return Some(delivered(delivery)),
-                        Poll::Ready(None) => {
-                            let ended = streams.remove(at);
-                            return Some(Taken::Stream("has no task any more", ended.topic_partition().clone()));
-                        }
-                        Poll::Pending => {}
-                    }
-                }
-                None
+                take_of_any(streams, cx)
             }
+            Self::Placed(partitions, streams) => match next(partitions, cx) {
+                Some(Ok(partition)) => Some(Taken::Unplaced(Box::new(partition))),
+                Some(Err(error)) => Some(Taken::Problem(error)),
+                None => take_of_any(streams, cx),
+            },
+            Self::None => None,
         }
     }
+}
+
+fn take_of_any(streams: &mut Vec<PartitionStream>, cx: &mut Context<'_>) -> Option<Taken> {
+    for at in 0..streams.len() {
+        match Pin::new(&mut streams[at]).poll_next(cx) {
+            Poll::Ready(Some(delivery)) => return Some(delivered(delivery)),
+            Poll::Ready(None) => {
+                let ended = streams.remove(at);
+                return Some(Taken::Stream("has no task any more", ended.topic_partition().clone()));
+            }
+            Poll::Pending => {}
+        }
+    }
+    None
 }
 
 fn next<S: Stream + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Option<S::Item> {

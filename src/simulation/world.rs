@@ -15,6 +15,7 @@ use super::{
     judge::{Failure, Judge},
     network::{Happening, Link, LinkId, Network},
     sight,
+    store::Store,
     story::{Story, Who},
 };
 use crate::{
@@ -84,6 +85,8 @@ pub(super) struct World {
     pub(super) kafka: Kafka,
     pub(super) clients: Vec<Client>,
     pub(super) judges: BTreeMap<String, Judge>,
+    /// Of groups whose programs keep their positions themselves.
+    pub(super) stores: BTreeMap<String, Store>,
     pub(super) network: Network,
     pub(super) story: Story,
     pub(super) requests: Vec<Request>,
@@ -132,6 +135,7 @@ impl World {
             kafka: Kafka::new(settings, start, START_MS),
             clients: Vec::new(),
             judges: BTreeMap::new(),
+            stores: BTreeMap::new(),
             network: Network::new(seed),
             story: Story::default(),
             requests: Vec::new(),
@@ -217,7 +221,8 @@ impl World {
             let committed = |of: &TopicPartition| committed.get(&(of.topic().to_owned(), of.partition())).copied();
             self.truth.iter().all(|(of, visible)| {
                 let is_settled = |last: &i64| committed(of).is_some_and(|at| at > *last) || judge.is_passed_by(of, *last);
-                visible.last().is_none_or(is_settled) && (judge.is_at_most_once() || judge.missing(of) == 0)
+                let lacks_something = self.stores.get(group).is_some_and(|store| store.lacks(of, visible).is_some());
+                visible.last().is_none_or(is_settled) && (judge.is_at_most_once() || judge.missing(of) == 0) && !lacks_something
             })
         })
     }

@@ -20,6 +20,7 @@ mod kip848;
 mod member;
 mod ownership;
 mod patterns;
+mod placed;
 mod racks;
 mod security;
 mod sessions;

@@ -109,6 +109,13 @@ struct Gate {
     said: Option<ProblemKind>,
 }
 
+/// What [`Committer::undone`] tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Undone {
+    committed: Option<Position>,
+    finished: Position,
+}
+
 /// A partition that is assigned to us.
 struct Entry {
     handle: PartitionHandle,
@@ -216,6 +223,25 @@ impl Committer {
         }
         if self.entries.is_empty() {
             (self.next_tick, self.due, self.progress_wanted) = (None, false, false);
+        }
+    }
+
+    /// What is to be committed of a partition still: for its next handle, if reading begins anew where it is finished.
+    pub(crate) fn undone(&self, handle: &PartitionHandle) -> Option<Undone> {
+        let entry = self.entries.get(&handle.partition).filter(|entry| entry.handle == *handle)?;
+        let in_flight = self.in_flight.as_ref().and_then(|flight| flight.partitions.get(&handle.partition));
+        // What becomes of a commit in flight, only its own handle would hear.
+        let is_undone = entry.wanted.is_some() || in_flight.is_some_and(|sent| sent.handle == *handle);
+        is_undone.then_some(Undone { committed: entry.committed, finished: entry.finished })
+    }
+
+    /// Goes on with what is to be committed of a partition under its new handle.
+    pub(crate) fn carry_on(&mut self, now: Instant, handle: &PartitionHandle, undone: Undone) {
+        if self.entry(handle).is_none() {
+            self.assign(now, handle, undone.finished, None);
+        }
+        if let Some(entry) = self.entry(handle) {
+            (entry.committed, entry.wanted) = (undone.committed, Some(undone.finished));
         }
     }
 
