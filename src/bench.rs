@@ -35,6 +35,7 @@ pub fn group(members: usize, topics: usize, partitions: i32) -> GroupView {
     GroupView {
         members: (0..members).map(|n| (format!("ottla-4c1f-{n:05}").into(), member.clone())).collect(),
         partition_counts: topics.into_iter().map(|topic| (topic, partitions)).collect(),
+        ..GroupView::default()
     }
 }
 

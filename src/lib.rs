@@ -101,6 +101,6 @@ pub use consumer::{
     Sasl, SeekTo, Stats, Subscription, UnplacedPartition, UnplacedPartitions,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
-pub use model::{GroupProtocol, TopicPartition};
+pub use model::{GroupProtocol, Racks, TopicPartition};
 pub use record::{Header, OwnedHeader, OwnedRecord};
 pub use records::Headers;

@@ -32,6 +32,11 @@ impl TopicPartition {
     }
 }
 
+/// The racks in which a partition has replicas (Java: `broker.rack` of their brokers), sorted, each once; none where no broker tells its rack.
+///
+/// Cheap to clone: partitions with replicas in the same racks share one.
+pub type Racks = Arc<[Arc<str>]>;
+
 /// Says whether a topic can have this name: Kafka's own rule.
 pub(crate) fn is_topic_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');

@@ -30,6 +30,7 @@ fn a_thousand_members_share_a_hundred_thousand_partitions() {
         let group = GroupView {
             members: (0..1_000).map(|n| (format!("member-{n:04}").into(), member.clone())).collect(),
             partition_counts: names.into_iter().map(|name| (name, partitions)).collect(),
+            ..GroupView::default()
         };
         let check = |what: &str, assignor: &dyn Assignor, group: &GroupView| {
             let started = Instant::now();

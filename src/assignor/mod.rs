@@ -4,6 +4,7 @@
 //! that all members know, and the group's leader computes the assignment with it.
 
 mod balance;
+mod racks;
 mod range;
 mod round_robin;
 mod sticky;
@@ -16,7 +17,7 @@ pub use sticky::{CooperativeSticky, Sticky};
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
-use crate::model::TopicPartition;
+use crate::model::{Racks, TopicPartition};
 
 /// Decides which member of a group gets which partition.
 ///
@@ -62,12 +63,25 @@ pub enum RebalanceProtocol {
 }
 
 /// What the leader of a group knows when it assigns.
+///
+/// More fields may come: in your tests, end one with `..GroupView::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupView {
     /// The members by member id.
     pub members: BTreeMap<Arc<str>, MemberView>,
     /// The number of partitions of each topic that some member subscribed to and that exists.
     pub partition_counts: BTreeMap<Arc<str>, i32>,
+    /// Where the replicas of these topics' partitions are, by partition number (KIP-881). Empty where no member says in which rack it is: the
+    /// leader then does not look at racks, and where some member does, the group rebalances when they change.
+    pub partition_racks: BTreeMap<Arc<str>, Vec<Racks>>,
+}
+
+impl GroupView {
+    /// The racks of each of a topic's partitions; none where they are not known.
+    fn topic_racks<'g>(&'g self, topic: &str, partitions: i32) -> impl Iterator<Item = &'g [Arc<str>]> + Clone + use<'g> {
+        let known = self.partition_racks.get(topic).map_or(&[][..], |racks| racks);
+        (0..usize::try_from(partitions).unwrap_or(0)).map(move |partition| known.get(partition).map_or(&[][..], |racks| racks))
+    }
 }
 
 /// What the leader knows of one member.
@@ -146,6 +160,14 @@ impl<'a> MemberOrder<'a> {
 
     fn view(&self, place: usize) -> &'a MemberView {
         self.0[place].1
+    }
+
+    fn rack(&self, place: usize) -> Option<&'a str> {
+        self.0[place].1.rack.as_deref()
+    }
+
+    fn have_racks(&self) -> bool {
+        self.0.iter().any(|(_, member)| member.rack.is_some())
     }
 
     fn is_subscribed(&self, place: usize, topic: &str) -> bool {

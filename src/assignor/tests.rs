@@ -15,7 +15,8 @@ fn group(members: &[(&str, &str, &[&str])], topics: &[(&str, i32)]) -> GroupView
             (id.into(), MemberView { instance_id, topics, ..MemberView::default() })
         })
         .collect();
-    GroupView { members, partition_counts: topics.iter().map(|&(topic, count)| (topic.into(), count)).collect() }
+    let partition_counts = topics.iter().map(|&(topic, count)| (topic.into(), count)).collect();
+    GroupView { members, partition_counts, ..GroupView::default() }
 }
 
 /// Compares with `member: t-0 t-1, member: …`.
@@ -158,6 +159,91 @@ fn a_partition_that_does_not_exist_is_refused() {
     check_refused(&[("c1", &[("t1", -1)])], "it gives t1--1 to member c1, but the topic has 2 partitions");
 }
 
+/// Puts the members, in their order, into these racks, and the replicas of the topics, one after the other, onto brokers in racks `r0`, `r1`, …
+/// in turn.
+fn in_racks(mut group: GroupView, members: &[&str], brokers: usize, replicas: usize) -> GroupView {
+    for (member, rack) in group.members.values_mut().zip(members) {
+        member.rack = Some(*rack).filter(|rack| !rack.is_empty()).map(Arc::from);
+    }
+    let mut next = 0..;
+    let mut racks = |_| {
+        let first = next.next().expect("endless");
+        let racks: BTreeSet<Arc<str>> = (first..first + replicas).map(|n| format!("r{}", n % brokers).into()).collect();
+        racks.into_iter().collect()
+    };
+    let counts = &group.partition_counts;
+    group.partition_racks = counts.iter().map(|(topic, &count)| (topic.clone(), (0..count).map(&mut racks).collect())).collect();
+    group
+}
+
+const T123: &[&str] = &["t1", "t2", "t3"];
+const T34: &[&str] = &["t3", "t4"];
+const R012: &[&str] = &["r0", "r1", "r2"];
+
+// What the Java client's leader gives in these cases.
+
+#[test]
+fn range_gives_each_member_what_is_in_its_rack_first() {
+    let three = group(&[("a", "", T123), ("b", "", T123), ("c", "", T123)], &[("t1", 6), ("t2", 7), ("t3", 2)]);
+    let expected = [("a", "t1-0 t1-3 t2-0 t2-3 t2-6"), ("b", "t1-1 t1-4 t2-1 t2-4 t3-0"), ("c", "t1-2 t1-5 t2-2 t2-5 t3-1")];
+    check_assignment(&Range, &in_racks(three.clone(), R012, 3, 1), &expected);
+    let expected = [("a", "t1-0 t1-2 t2-0 t2-2 t2-3 t3-1"), ("b", "t1-1 t1-3 t2-1 t2-4 t3-0"), ("c", "t1-4 t1-5 t2-5 t2-6")];
+    check_assignment(&Range, &in_racks(three, R012, 3, 2), &expected);
+}
+
+#[test]
+fn range_looks_at_the_racks_of_those_who_want_the_topic() {
+    let three = group(&[("a", "", T123), ("b", "", T123), ("c", "", &["t1", "t3"])], &[("t1", 6), ("t2", 7), ("t3", 2)]);
+    let expected = [("a", "t1-0 t1-3 t2-0 t2-2 t2-3 t2-6"), ("b", "t1-1 t1-4 t2-1 t2-4 t2-5 t3-0"), ("c", "t1-2 t1-5 t3-1")];
+    check_assignment(&Range, &in_racks(three, R012, 3, 1), &expected);
+}
+
+#[test]
+fn range_keeps_together_what_belongs_together_whatever_the_racks() {
+    let three = group(&[("a", "", T123), ("b", "", T123), ("c", "", T123)], &[("t1", 5), ("t2", 5), ("t3", 5)]);
+    let expected = [("a", "t1-0 t1-1 t2-0 t2-1 t3-0 t3-1"), ("b", "t1-2 t1-3 t2-2 t2-3 t3-2 t3-3"), ("c", "t1-4 t2-4 t3-4")];
+    check_assignment(&Range, &in_racks(three.clone(), R012, 3, 1), &expected);
+    check_assignment(&Range, &in_racks(three, R012, 3, 2), &expected);
+}
+
+#[test]
+fn range_gives_what_belongs_together_to_members_in_the_racks_of_all_of_it() {
+    let topics = [("t1", 6), ("t2", 6), ("t3", 2), ("t4", 2)];
+    let four = group(&[("a", "", T12), ("b", "", T12), ("c", "", T34), ("d", "", T34)], &topics);
+    let expected =
+        [("a", "t1-0 t1-2 t1-4 t2-0 t2-2 t2-4"), ("b", "t1-1 t1-3 t1-5 t2-1 t2-3 t2-5"), ("c", "t3-1 t4-1"), ("d", "t3-0 t4-0")];
+    let racks = ["r0", "r1", "r1", "r0"];
+    check_assignment(&Range, &in_racks(four, &racks, 2, 1), &expected);
+    let all = &["t1", "t2", "t3", "t4"];
+    let four = group(&[("a", "", all), ("b", "", all), ("c", "", all), ("d", "", all)], &topics);
+    let expected =
+        [("a", "t1-0 t1-2 t2-0 t2-2 t3-0 t4-0"), ("b", "t1-1 t1-3 t2-1 t2-3 t3-1 t4-1"), ("c", "t1-5 t2-5"), ("d", "t1-4 t2-4")];
+    check_assignment(&Range, &in_racks(four, &racks, 2, 1), &expected);
+}
+
+#[test]
+fn range_gives_in_runs_where_racks_make_no_difference() {
+    let two = group(&[("a", "", T), ("b", "", T)], &[("t", 4)]);
+    let in_runs = [("a", "t-0 t-1"), ("b", "t-2 t-3")];
+    for (members, brokers, replicas) in [
+        // No member is in a rack; none in one with replicas; all racks have all; no broker tells its rack.
+        (["", ""], 2, 1),
+        (["r7", "r8"], 2, 1),
+        (["r1", "r0"], 2, 2),
+        (["r1", "r0"], 2, 0),
+    ] {
+        check_assignment(&Range, &in_racks(two.clone(), &members, brokers, replicas), &in_runs);
+    }
+    check_assignment(&Range, &in_racks(two, &["r1", "r0"], 2, 1), &[("a", "t-1 t-3"), ("b", "t-0 t-2")]);
+}
+
+#[test]
+fn to_a_member_without_a_rack_all_partitions_are_near() {
+    let two = group(&[("a", "", T), ("b", "", T)], &[("t", 4)]);
+    check_assignment(&Range, &in_racks(two.clone(), &["", "r0"], 2, 1), &[("a", "t-0 t-1"), ("b", "t-2 t-3")]);
+    check_assignment(&Range, &in_racks(two, &["r1", ""], 2, 1), &[("a", "t-1 t-3"), ("b", "t-0 t-2")]);
+}
+
 prop_compose! {
     fn any_group()(
         members in vec((option::of(0..9u8), vec(0..5u8, 0..5)), 1..8),
@@ -175,7 +261,25 @@ prop_compose! {
             .collect();
         let wanted: BTreeSet<_> = members.values().flat_map(|member| member.topics.iter().cloned()).collect();
         let partition_counts = wanted.into_iter().zip(counts).collect();
-        GroupView { members, partition_counts }
+        GroupView { members, partition_counts, ..GroupView::default() }
+    }
+}
+
+prop_compose! {
+    /// As `any_group`, some members in racks, and the partitions' replicas, too; also in racks without members.
+    fn any_group_in_racks()(
+        mut group in any_group(),
+        members in vec(option::weighted(0.8, 0..4u8), 8),
+        partitions in vec(vec(0..5u8, 0..4), 45),
+    ) -> GroupView {
+        let name = |rack: u8| Arc::from(format!("r{rack}"));
+        for (member, rack) in group.members.values_mut().zip(members) {
+            member.rack = rack.map(name);
+        }
+        let mut partitions = partitions.into_iter().map(|racks| BTreeSet::from_iter(racks.into_iter().map(name)).into_iter().collect());
+        let mut racks = |count: i32| partitions.by_ref().take(usize::try_from(count).expect("not negative")).collect();
+        group.partition_racks = group.partition_counts.iter().map(|(topic, &count)| (topic.clone(), racks(count))).collect();
+        group
     }
 }
 
@@ -222,6 +326,7 @@ proptest! {
         let group = GroupView {
             members: (0..members).map(|n| (format!("c{n}").into(), member.clone())).collect(),
             partition_counts: topics.into_iter().zip(counts).collect(),
+            ..GroupView::default()
         };
         let assignment = RoundRobin.assign(&group);
         let sizes = || assignment.values().map(Vec::len);
@@ -244,6 +349,7 @@ fn of_equals(members: usize, counts: Vec<i32>) -> GroupView {
     GroupView {
         members: (0..members).map(|n| (format!("c{n}").into(), member.clone())).collect(),
         partition_counts: topics.into_iter().zip(counts).collect(),
+        ..GroupView::default()
     }
 }
 

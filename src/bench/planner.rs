@@ -49,7 +49,11 @@ impl Planner {
             retry_backoff_max: Duration::from_secs(1),
             seed: 5,
         };
-        let known = |n| PartitionView { leader: Some(BrokerId(n % brokers)), leader_epoch: Some(LeaderEpoch(1)) };
+        let known = |n| PartitionView {
+            leader: Some(BrokerId(n % brokers)),
+            leader_epoch: Some(LeaderEpoch(1)),
+            ..PartitionView::default()
+        };
         let topic = TopicView { error: ErrorCode::NONE, id: Some(TOPIC_ID), partitions: (0..partitions).map(known).collect() };
         let view = ClusterView { revision: 1, topics: [("bench".into(), topic)].into() };
         let mut planner = Self {

@@ -28,7 +28,7 @@ use std::{
 };
 
 use crate::{
-    model::{BrokerId, Generation, LeaderEpoch, TopicId, TopicPartition},
+    model::{BrokerId, Generation, LeaderEpoch, Racks, TopicId, TopicPartition},
     wire::{Api, ErrorCode, Malformed, Request, Response},
 };
 
@@ -170,10 +170,11 @@ pub(crate) struct TopicView {
 }
 
 /// One partition, as the newest metadata told.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PartitionView {
     pub(crate) leader: Option<BrokerId>,
     pub(crate) leader_epoch: Option<LeaderEpoch>,
+    pub(crate) racks: Racks,
 }
 
 impl ClusterView {

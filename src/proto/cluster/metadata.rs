@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ClusterConfig, Complaint, Pace};
+use super::{ClusterConfig, Complaint, Pace, racks::BrokerRacks};
 use crate::{
     model::{BrokerId, LeaderEpoch, TopicPartition},
     proto::{
@@ -77,6 +77,7 @@ pub(super) struct Metadata {
     topics: BTreeMap<Arc<str>, Trouble>,
     /// Nothing matches the pattern, and nothing else is wanted.
     unmatched: Option<Trouble>,
+    racks: BrokerRacks,
     /// Since when an answer's older news about a topic is not believed.
     held_back: BTreeMap<Arc<str>, Instant>,
     trouble: Complaint,
@@ -113,6 +114,7 @@ impl Metadata {
             retries: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             topics: BTreeMap::new(),
             unmatched: None,
+            racks: BrokerRacks::default(),
             held_back: BTreeMap::new(),
             trouble: Complaint::default(),
             problems: VecDeque::new(),
@@ -175,7 +177,7 @@ impl Metadata {
         let view = Arc::make_mut(&mut self.view);
         let known = view.topics.get_mut(partition.topic()).and_then(|t| t.partitions.get_mut(partition.partition() as usize));
         if let Some(known) = known {
-            *known = PartitionView { leader: Some(leader), leader_epoch: Some(epoch) };
+            (known.leader, known.leader_epoch) = (Some(leader), Some(epoch));
             view.revision += 1;
         }
         true
@@ -222,6 +224,7 @@ impl Metadata {
         self.retries.reset();
         self.trouble.is_over();
         self.succeeded = Some(now);
+        self.racks.hear(&answer.brokers);
         let brokers: BTreeSet<BrokerId> = answer.brokers.iter().map(|broker| broker.id).collect();
         let mut told: BTreeMap<Arc<str>, MetadataTopic> = answer.topics.into_iter().map(|t| (Arc::clone(&t.name), t)).collect();
         let mut topics = self.view.topics.clone();
@@ -337,7 +340,8 @@ impl Metadata {
         for partition in topic.partitions {
             let leader = partition.leader.filter(|leader| brokers.contains(leader));
             if let Some(place) = usize::try_from(partition.partition).ok().and_then(|number| told.get_mut(number)) {
-                *place = Some(PartitionView { leader, leader_epoch: partition.leader_epoch });
+                let racks = self.racks.of(&partition.replicas);
+                *place = Some(PartitionView { leader, leader_epoch: partition.leader_epoch, racks });
             }
         }
         let told: Vec<PartitionView> = told.into_iter().map(Option::unwrap_or_default).collect();
@@ -414,11 +418,11 @@ fn is_older(known: &[PartitionView], told: &[PartitionView]) -> bool {
 fn newer_of(known: &[PartitionView], mut told: Vec<PartitionView>) -> Vec<PartitionView> {
     for (known, told) in known.iter().zip(&mut told) {
         if is_older_leader(known, told) {
-            *told = *known;
+            *told = known.clone();
         }
     }
     let told_of = told.len();
-    told.extend(known.iter().skip(told_of));
+    told.extend(known.iter().skip(told_of).cloned());
     told
 }
 

@@ -17,6 +17,7 @@ mod connection;
 mod coordinator;
 mod metadata;
 mod pace;
+mod racks;
 mod router;
 mod sasl;
 #[cfg(test)]

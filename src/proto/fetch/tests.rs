@@ -128,6 +128,7 @@ impl Harness {
         let known = |&n: &i32| PartitionView {
             leader: (n > 0).then_some(BrokerId(n)),
             leader_epoch: (epoch >= 0).then_some(LeaderEpoch(epoch)),
+            ..PartitionView::default()
         };
         let topic = TopicView { error: ErrorCode::NONE, id: Some(id(1)), partitions: leaders.iter().map(known).collect() };
         let revision = self.view.revision + 1;

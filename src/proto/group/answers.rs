@@ -123,7 +123,10 @@ impl Classic {
             self.watch(Vec::new());
             // A leader without a roster came back under its instance id to a group that is stable: the assignment stands. It only has
             // to notice when that no longer fits, for nobody else does.
-            let lead = leads.then(|| Lead { snapshot: Snapshot::take(topics.iter().cloned(), &self.topics), own_share: None });
+            let lead = leads.then(|| {
+                let snapshot = Snapshot::take(topics.iter().cloned(), &self.topics, self.config.rack.is_some());
+                Lead { snapshot, own_share: None }
+            });
             self.advance(|_| State::Syncing { round: Round { topics, assignor, lead }, step: Sync::Due(Vec::new()) });
         }
     }
@@ -143,7 +146,7 @@ impl Classic {
         if !waited_enough && !self.topics.tell_all(&wanted) {
             return;
         }
-        let snapshot = Snapshot::take(wanted, &self.topics);
+        let snapshot = Snapshot::take(wanted, &self.topics, roster.has_racks());
         let plan = match Plan::make(&*round.assignor, roster, &snapshot) {
             Ok(plan) => plan,
             Err(wrong) => {

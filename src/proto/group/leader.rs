@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::claims::Claims;
 use crate::{
     assignor::{self, Assignor, GroupView, MemberView, RebalanceProtocol},
-    model::{TopicPartition, is_topic_name},
+    model::{Racks, TopicPartition, is_topic_name},
     proto::{ClusterView, TopicView},
     wire::{ErrorCode, JoinedMember, Subscription, encode_assignment},
 };
@@ -18,16 +18,24 @@ use crate::{
 /// How many topics all members together may want.
 const TOPICS_MAX: usize = 1_000_000;
 
-/// How many partitions each topic has, as the newest metadata told; `None` for a topic that does not exist, or not for us.
+/// What the newest metadata told of each topic; `None` for one that does not exist, or not for us.
 ///
 /// A topic that is not in it was not told about, or only that it cannot be told about just now.
 #[derive(Debug, Default)]
-pub(super) struct Topics(BTreeMap<Arc<str>, Option<i32>>);
+pub(super) struct Topics(BTreeMap<Arc<str>, Option<Topic>>);
+
+/// What an assignment depends on.
+#[derive(Clone, Debug, PartialEq)]
+struct Topic {
+    partitions: i32,
+    /// By partition; shared, because each view of the cluster and each assignment has them.
+    racks: Arc<[Racks]>,
+}
 
 impl Topics {
     pub(super) fn of(view: &ClusterView) -> Self {
         let settled = view.topics.iter().filter(|(_, topic)| is_settled(topic.error));
-        Self(settled.map(|(name, topic)| (Arc::clone(name), count(topic))).collect())
+        Self(settled.map(|(name, topic)| (Arc::clone(name), Topic::of(topic))).collect())
     }
 
     pub(super) fn tell_all(&self, topics: &BTreeSet<Arc<str>>) -> bool {
@@ -46,9 +54,12 @@ fn is_settled(error: ErrorCode) -> bool {
     )
 }
 
-fn count(topic: &TopicView) -> Option<i32> {
-    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    (topic.error == ErrorCode::NONE && partitions > 0).then_some(partitions)
+impl Topic {
+    fn of(topic: &TopicView) -> Option<Self> {
+        let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let racks = || topic.partitions.iter().map(|partition| Racks::clone(&partition.racks)).collect();
+        (topic.error == ErrorCode::NONE && partitions > 0).then(|| Self { partitions, racks: racks() })
+    }
 }
 
 /// The members of one generation, as JoinGroup told the leader.
@@ -82,7 +93,9 @@ impl Roster {
                 unreadable.push(format!("the subscription of member {} is left out: {what} {topics_max}", member.member_id));
                 Vec::new()
             });
-            MemberView { instance_id: member.instance_id.clone(), topics, rack: subscription.rack, owned: Vec::new() }
+            // Some clients' word for no rack is an empty one.
+            let rack = subscription.rack.filter(|rack| !rack.is_empty());
+            MemberView { instance_id: member.instance_id.clone(), topics, rack, owned: Vec::new() }
         };
         let mut members: BTreeMap<_, _> = members.iter().map(|member| (Arc::clone(&member.member_id), read(member))).collect();
         for (partition, member_id) in claims.undisputed() {
@@ -91,6 +104,11 @@ impl Roster {
             }
         }
         (Self { members, claims }, unreadable)
+    }
+
+    /// Whether some member says in which rack it is.
+    pub(super) fn has_racks(&self) -> bool {
+        self.members.values().any(|member| member.rack.is_some())
     }
 
     /// Every topic that some member wants.
@@ -113,23 +131,35 @@ fn share_names(topics: Vec<Arc<str>>, names: &mut BTreeSet<Arc<str>>, topics_max
     Some(shared.into_iter().collect())
 }
 
-/// The partition counts that an assignment was made for.
+/// The topics that an assignment was made for.
 #[derive(Debug)]
-pub(super) struct Snapshot(BTreeMap<Arc<str>, Option<i32>>);
+pub(super) struct Snapshot {
+    topics: BTreeMap<Arc<str>, Option<Topic>>,
+    /// Some member is in a rack. To the others it is all the same where replicas are.
+    minds_racks: bool,
+}
 
 impl Snapshot {
-    pub(super) fn take(wanted: impl IntoIterator<Item = Arc<str>>, topics: &Topics) -> Self {
-        Self(wanted.into_iter().map(|topic| (Arc::clone(&topic), topics.0.get(&topic).copied().flatten())).collect())
+    pub(super) fn take(wanted: impl IntoIterator<Item = Arc<str>>, topics: &Topics, minds_racks: bool) -> Self {
+        let known = |topic: Arc<str>| {
+            let known = topics.0.get(&topic).cloned().flatten();
+            (topic, known)
+        };
+        Self { topics: wanted.into_iter().map(known).collect(), minds_racks }
     }
 
     /// What is different by now, if something is.
     pub(super) fn change(&self, topics: &Topics) -> Option<String> {
-        self.0.iter().find_map(|(topic, then)| match (then, topics.0.get(topic)?) {
-            (then, now) if then == now => None,
-            (None, Some(now)) => Some(format!("topic {topic} now exists, with {now} partitions")),
+        self.topics.iter().find_map(|(topic, then)| match (then, topics.0.get(topic)?) {
+            (None, Some(now)) => Some(format!("topic {topic} now exists, with {} partitions", now.partitions)),
             (Some(_), None) => Some(format!("topic {topic} no longer exists")),
-            (Some(then), Some(now)) => Some(format!("topic {topic} has {now} partitions instead of {then}")),
-            (None, None) => None,
+            (Some(then), Some(now)) if then.partitions != now.partitions => {
+                Some(format!("topic {topic} has {} partitions instead of {}", now.partitions, then.partitions))
+            }
+            (Some(then), Some(now)) if self.minds_racks && then.racks != now.racks => {
+                Some(format!("replicas of topic {topic} are in other racks than before"))
+            }
+            _ => None,
         })
     }
 }
@@ -146,8 +176,13 @@ impl Plan {
     ///
     /// What is wrong with its assignment.
     pub(super) fn make(assignor: &dyn Assignor, roster: &Roster, snapshot: &Snapshot) -> Result<Self, String> {
-        let partition_counts = snapshot.0.iter().filter_map(|(topic, &count)| Some((Arc::clone(topic), count?))).collect();
-        let group = GroupView { members: roster.members.clone(), partition_counts };
+        let topics = || snapshot.topics.iter().filter_map(|(name, topic)| Some((Arc::clone(name), topic.as_ref()?)));
+        let racks = topics().filter(|_| snapshot.minds_racks).map(|(name, topic)| (name, topic.racks.to_vec()));
+        let group = GroupView {
+            members: roster.members.clone(),
+            partition_counts: topics().map(|(name, topic)| (name, topic.partitions)).collect(),
+            partition_racks: racks.collect(),
+        };
         let mut assignment = assignor.assign(&group);
         assignor::check(&group, &assignment)?;
         if assignor.protocol() == RebalanceProtocol::Cooperative {

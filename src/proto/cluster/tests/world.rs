@@ -333,7 +333,7 @@ impl World {
     }
 
     pub(super) fn partition(&self, topic: &str, number: usize) -> PartitionView {
-        self.view().topics[topic].partitions[number]
+        self.view().topics[topic].partitions[number].clone()
     }
 
     /// Every problem told so far, with when.

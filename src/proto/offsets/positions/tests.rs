@@ -21,7 +21,8 @@ fn handle(n: i32, assignment: u64) -> PartitionHandle {
 
 /// Partitions 0 to 3: the even ones led by broker 1, the others by broker 2.
 fn view(epoch: Option<i32>) -> ClusterView {
-    let known = |n| PartitionView { leader: Some(BrokerId(1 + n % 2)), leader_epoch: epoch.map(LeaderEpoch) };
+    let known =
+        |n| PartitionView { leader: Some(BrokerId(1 + n % 2)), leader_epoch: epoch.map(LeaderEpoch), ..PartitionView::default() };
     let topic = TopicView { error: ErrorCode::NONE, id: None, partitions: (0..4).map(known).collect() };
     ClusterView { revision: 1, topics: [("orders".into(), topic)].into() }
 }
