@@ -4,6 +4,8 @@
 //! 2. *Fill*: what nobody holds goes to whoever has least, topics with the fewest subscribers first.
 //! 3. *Level*: a partition moves from who has most to who has least among the subscribers of its topic, as long as the two differ by more
 //!    than one. Each move makes the sum of the squares smaller, so there is an end.
+//! 4. *Deal*: what has come to a new member is dealt out anew by racks, where those matter (KIP-881). Nobody gets more or less by it, and
+//!    nothing else moves: balance comes first, then that everybody keeps what it has, then that it is near.
 //!
 //! Topics with the same subscribers are one class. There are few of those, mostly one, however many topics and partitions there are.
 
@@ -13,16 +15,20 @@ use std::{
     sync::Arc,
 };
 
-use super::{Assignment, GroupView, MemberOrder};
+use super::{
+    Assignment, GroupView, MemberOrder,
+    racks::{self, Deal, Room},
+};
 use crate::model::TopicPartition;
 
 /// Assigns every partition that somebody wants, with as few moves as a fair share allows.
 pub(super) fn balance(group: &GroupView) -> Assignment {
     let members = MemberOrder::of(group);
     let mut balance = Balance::new(group, &members);
-    let left = balance.keep(&members);
+    let left = balance.keep(group, &members);
     balance.fill(left);
     balance.level();
+    balance.deal(group, &members);
     balance.conclude(&members)
 }
 
@@ -46,7 +52,15 @@ struct Topic {
 #[derive(Default)]
 struct Class {
     subscribers: Vec<Place>,
-    held: BTreeMap<Place, Vec<TopicPartition>>,
+    held: BTreeMap<Place, Held>,
+    racks_matter: bool,
+}
+
+/// What one member has, of one class: first what it had before, what is in its rack in front, then what has come to it.
+#[derive(Default)]
+struct Held {
+    partitions: Vec<TopicPartition>,
+    kept: usize,
 }
 
 /// Who has how much, of one class.
@@ -70,11 +84,27 @@ impl<'a> Balance<'a> {
             subscribers.iter().for_each(|&place| classes_of[place].push(class));
             classes[class].subscribers = subscribers;
         }
-        Self { topics, classes, classes_of, load: vec![0; members.len()] }
+        let mut balance = Self { topics, classes, classes_of, load: vec![0; members.len()] };
+        if members.have_racks() && !group.partition_racks.is_empty() {
+            balance.look_at_racks(group, members);
+        }
+        balance
+    }
+
+    fn look_at_racks(&mut self, group: &GroupView, members: &MemberOrder) {
+        let mut topics = vec![Vec::new(); self.classes.len()];
+        for (topic, known) in &self.topics {
+            topics[known.class].push((topic, known.partitions));
+        }
+        for (class, topics) in self.classes.iter_mut().zip(topics) {
+            let near = class.subscribers.iter().filter_map(|&place| members.rack(place)).collect();
+            let partitions = topics.iter().flat_map(|(topic, partitions)| group.topic_racks(topic, *partitions));
+            class.racks_matter = racks::matter(&near, partitions);
+        }
     }
 
     /// Lets each member keep what is its own; says what nobody has, by class.
-    fn keep(&mut self, members: &MemberOrder<'a>) -> Vec<Vec<TopicPartition>> {
+    fn keep(&mut self, group: &GroupView, members: &MemberOrder<'a>) -> Vec<Vec<TopicPartition>> {
         let mut is_kept: BTreeMap<_, _> = self
             .topics
             .iter()
@@ -88,6 +118,14 @@ impl<'a> Balance<'a> {
                 if let Some(kept) = kept.filter(|kept| !**kept) {
                     *kept = true;
                     self.give(self.topics[partition.shared_topic()].class, place, partition.clone());
+                }
+            }
+        }
+        for class in &mut self.classes {
+            for (&place, held) in &mut class.held {
+                held.kept = held.partitions.len();
+                if class.racks_matter {
+                    held.partitions.sort_by_cached_key(|partition| !members.is_near(place, group.racks(partition)));
                 }
             }
         }
@@ -127,11 +165,11 @@ impl<'a> Balance<'a> {
             for place in [from, to] {
                 self.classes_of[place].iter().for_each(|&class| ranks[class].remove(self.load[place], place));
             }
-            let Some(partition) = self.classes[class].held.get_mut(&from).and_then(Vec::pop) else { return };
+            let Some(partition) = self.classes[class].held.get_mut(&from).and_then(Held::pop) else { return };
             self.load[from] -= 1;
             self.give(class, to, partition);
             for place in [from, to] {
-                let holds = |class: usize| self.classes[class].held.get(&place).is_some_and(|held| !held.is_empty());
+                let holds = |class: usize| self.classes[class].held.get(&place).is_some_and(|held| !held.partitions.is_empty());
                 self.classes_of[place].iter().for_each(|&class| ranks[class].insert(self.load[place], place, holds(class)));
             }
         }
@@ -139,23 +177,63 @@ impl<'a> Balance<'a> {
 
     fn give(&mut self, class: usize, to: Place, partition: TopicPartition) {
         self.load[to] += 1;
-        self.classes[class].held.entry(to).or_default().push(partition);
+        self.classes[class].held.entry(to).or_default().partitions.push(partition);
+    }
+
+    fn deal(&mut self, group: &GroupView, members: &MemberOrder<'a>) {
+        let most = self.load.iter().copied().max().unwrap_or(0);
+        // Where all want the same, who has one more than others is the same to all, and may be who is near.
+        let is_free = self.classes.len() == 1;
+        for class in self.classes.iter_mut().filter(|class| class.racks_matter) {
+            let (mut sure, mut may_more, mut more, mut moved) = (Vec::new(), Vec::new(), 0, Vec::new());
+            for place in &class.subscribers {
+                let come = class.held.get_mut(place).map_or_else(Vec::new, Held::take_what_came);
+                let has_one_more = is_free && self.load[*place] == most && !come.is_empty();
+                sure.push(come.len() - usize::from(has_one_more));
+                may_more.push(has_one_more || is_free && self.load[*place] < most);
+                more += usize::from(has_one_more);
+                moved.extend(come);
+            }
+            moved.sort_unstable();
+            let near: Vec<_> = class.subscribers.iter().map(|&place| members.rack(place)).collect();
+            let racks: Vec<Vec<&str>> =
+                moved.iter().map(|partition| group.racks(partition).iter().map(|rack| &**rack).collect()).collect();
+            let mut deal = Deal::new(&near, &racks, Room::new(sure, may_more, more));
+            deal.by_member((0..near.len()).filter(|&nth| near[nth].is_some()));
+            for (partition, owner) in moved.into_iter().zip(deal.rest()) {
+                let Some(owner) = owner else { continue };
+                class.held.entry(class.subscribers[owner]).or_default().partitions.push(partition);
+            }
+        }
     }
 
     fn conclude(self, members: &MemberOrder<'a>) -> Assignment {
         let mut assignment = members.empty_assignment();
-        for (place, partitions) in self.classes.into_iter().flat_map(|class| class.held) {
-            assignment.entry(members.id(place).clone()).or_default().extend(partitions);
+        for (place, held) in self.classes.into_iter().flat_map(|class| class.held) {
+            assignment.entry(members.id(place).clone()).or_default().extend(held.partitions);
         }
         assignment.values_mut().for_each(|partitions| partitions.sort_unstable());
         assignment
     }
 }
 
+impl Held {
+    fn pop(&mut self) -> Option<TopicPartition> {
+        let last = self.partitions.pop();
+        self.kept = self.kept.min(self.partitions.len());
+        last
+    }
+
+    fn take_what_came(&mut self) -> Vec<TopicPartition> {
+        self.partitions.split_off(self.kept)
+    }
+}
+
 impl Ranks {
     fn of(class: &Class, load: &[usize]) -> Self {
         let ranked = |place: Place| (load[place], place);
-        let holders = class.held.iter().filter(|(_, held)| !held.is_empty()).map(|(&place, _)| ranked(place)).collect();
+        let holders =
+            class.held.iter().filter(|(_, held)| !held.partitions.is_empty()).map(|(&place, _)| ranked(place)).collect();
         Self { subscribers: class.subscribers.iter().map(|&place| ranked(place)).collect(), holders }
     }
 

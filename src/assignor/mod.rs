@@ -77,6 +77,12 @@ pub struct GroupView {
 }
 
 impl GroupView {
+    /// Returns the racks in which a partition has replicas; none where they are not known.
+    pub fn racks(&self, partition: &TopicPartition) -> &[Arc<str>] {
+        let known = self.partition_racks.get(partition.topic());
+        known.and_then(|racks| racks.get(usize::try_from(partition.partition()).ok()?)).map_or(&[], |racks| racks)
+    }
+
     /// The racks of each of a topic's partitions; none where they are not known.
     fn topic_racks<'g>(&'g self, topic: &str, partitions: i32) -> impl Iterator<Item = &'g [Arc<str>]> + Clone + use<'g> {
         let known = self.partition_racks.get(topic).map_or(&[][..], |racks| racks);
@@ -164,6 +170,10 @@ impl<'a> MemberOrder<'a> {
 
     fn rack(&self, place: usize) -> Option<&'a str> {
         self.0[place].1.rack.as_deref()
+    }
+
+    fn is_near(&self, place: usize, racks: &[Arc<str>]) -> bool {
+        self.rack(place).is_some_and(|rack| racks.iter().any(|other| **other == *rack))
     }
 
     fn have_racks(&self) -> bool {

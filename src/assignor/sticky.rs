@@ -8,7 +8,11 @@ use super::{Assignment, Assignor, GroupView, RebalanceProtocol, balance::balance
 /// to the same topics, no two members do. A member that goes moves only what it had, and one that comes takes only its share.
 ///
 /// Understands the Java client's and librdkafka's members of this name, and is understood by them. Another leader of theirs may choose
-/// otherwise, with the same properties. Racks (KIP-881) are not taken into account.
+/// otherwise, with the same properties.
+///
+/// Where members say in which rack they are (Java: `client.rack`, KIP-881), what nobody has, or what has to move, goes to a member in whose
+/// rack it has a replica, as far as shares stay even; and a member that gives something away gives what is not in its rack first. What a
+/// member has and may keep stays with it, near or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sticky;
 

@@ -266,18 +266,33 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// As `any_group`, some members in racks, and the partitions' replicas, too; also in racks without members.
-    fn any_group_in_racks()(
-        mut group in any_group(),
-        members in vec(option::weighted(0.8, 0..4u8), 8),
-        partitions in vec(vec(0..5u8, 0..4), 45),
-    ) -> GroupView {
-        let name = |rack: u8| Arc::from(format!("r{rack}"));
-        for (member, rack) in group.members.values_mut().zip(members) {
-            member.rack = rack.map(name);
+    /// Puts a group of a few members and partitions, or some of it, into racks; there are some without members.
+    fn any_racks()(members in vec(option::weighted(0.8, 0..4u8), 10), partitions in vec(vec(0..5u8, 0..4), 45)) -> Racked {
+        Racked { members, partitions }
+    }
+}
+
+prop_compose! {
+    fn any_group_in_racks()(group in any_group(), racks in any_racks()) -> GroupView {
+        racks.put(group)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Racked {
+    members: Vec<Option<u8>>,
+    partitions: Vec<Vec<u8>>,
+}
+
+impl Racked {
+    fn put(&self, mut group: GroupView) -> GroupView {
+        let name = |rack: &u8| Arc::from(format!("r{rack}"));
+        for (member, rack) in group.members.values_mut().zip(&self.members) {
+            member.rack = rack.as_ref().map(name);
         }
-        let mut partitions = partitions.into_iter().map(|racks| BTreeSet::from_iter(racks.into_iter().map(name)).into_iter().collect());
-        let mut racks = |count: i32| partitions.by_ref().take(usize::try_from(count).expect("not negative")).collect();
+        let mut partitions = self.partitions.iter();
+        let sets = |racks: &Vec<u8>| BTreeSet::from_iter(racks.iter().map(name)).into_iter().collect();
+        let mut racks = |count: i32| partitions.by_ref().take(usize::try_from(count).expect("not negative")).map(sets).collect();
         group.partition_racks = group.partition_counts.iter().map(|(topic, &count)| (topic.clone(), racks(count))).collect();
         group
     }
@@ -293,7 +308,7 @@ fn partitions_of(group: &GroupView) -> BTreeSet<TopicPartition> {
 
 proptest! {
     #[test]
-    fn everything_is_given_once_to_a_subscriber(group in any_group()) {
+    fn everything_is_given_once_to_a_subscriber(group in any_group_in_racks()) {
         for assignor in [&Range as &dyn Assignor, &RoundRobin, &Sticky, &CooperativeSticky] {
             let assignment = assignor.assign(&group);
             prop_assert_eq!(check(&group, &assignment), Ok(()));
@@ -320,6 +335,38 @@ proptest! {
     }
 
     #[test]
+    fn range_with_racks_is_as_even_and_never_farther_than_without(group in any_group_in_racks()) {
+        let (with, without) = (Range.assign(&group), Range.assign(&without_racks(&group)));
+        for topic in group.partition_counts.keys() {
+            let sizes = |assignment: &Assignment| {
+                let of = |partitions: &Vec<TopicPartition>| partitions.iter().filter(|p| p.topic() == &**topic).count();
+                let mut sizes: Vec<_> = assignment.values().map(of).collect();
+                sizes.sort_unstable();
+                sizes
+            };
+            prop_assert_eq!(sizes(&with), sizes(&without));
+        }
+        prop_assert!(far_sets(&group, &with) <= far_sets(&group, &without));
+    }
+
+    /// Every member that leads gives the same: ids that the coordinator draws do not matter where members have names of their own.
+    #[test]
+    fn named_members_get_the_same_under_other_ids(group in any_group_in_racks(), ids in Just((0..8).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut group = group;
+        let instances = |n: usize| Some(format!("i{n}").into());
+        group.members.values_mut().enumerate().for_each(|(n, member)| member.instance_id = instances(n));
+        let renamed = group.members.values().zip(&ids).map(|(member, id)| (format!("c{id}").into(), member.clone())).collect();
+        let renamed = GroupView { members: renamed, ..group.clone() };
+        for assignor in [&Range as &dyn Assignor, &RoundRobin, &Sticky] {
+            let by_name = |group: &GroupView| -> BTreeMap<_, _> {
+                let named = |(id, partitions)| (group.members[&id].instance_id.clone(), partitions);
+                assignor.assign(group).into_iter().map(named).collect()
+            };
+            prop_assert_eq!(by_name(&group), by_name(&renamed));
+        }
+    }
+
+    #[test]
     fn round_robin_is_even_among_equal_subscriptions(members in 1..9usize, counts in vec(0..9i32, 3)) {
         let topics: Vec<Arc<str>> = (0..3).map(|t| format!("t{t}").into()).collect();
         let member = MemberView { topics: topics.clone(), ..MemberView::default() };
@@ -332,6 +379,30 @@ proptest! {
         let sizes = || assignment.values().map(Vec::len);
         prop_assert!(sizes().max().unwrap_or(0) - sizes().min().unwrap_or(0) <= 1);
     }
+}
+
+fn without_racks(group: &GroupView) -> GroupView {
+    GroupView { partition_racks: BTreeMap::new(), ..group.clone() }
+}
+
+/// Whether the member is in a rack, and none of the partition's replicas is there.
+fn is_far(group: &GroupView, member: &str, partition: &TopicPartition) -> bool {
+    group.members[member].rack.as_ref().is_some_and(|rack| !group.racks(partition).contains(rack))
+}
+
+fn subscribers<'a>(group: &'a GroupView, topic: &str) -> Vec<&'a Arc<str>> {
+    group.members.iter().filter(|(_, member)| member.is_subscribed(topic)).map(|(id, _)| id).collect()
+}
+
+/// How many sets of partitions that belong together have one that is far from the member that has it.
+fn far_sets(group: &GroupView, assignment: &Assignment) -> usize {
+    let mut far = BTreeSet::new();
+    for (member, partition) in assignment.iter().flat_map(|(member, partitions)| partitions.iter().map(move |p| (member, p))) {
+        if is_far(group, member, partition) {
+            far.insert((subscribers(group, partition.topic()), group.partition_counts[partition.topic()], partition.partition()));
+        }
+    }
+    far.len()
 }
 
 /// Every member holds what it was given.
@@ -381,6 +452,66 @@ fn sticky_lets_everybody_keep_what_is_fair_and_shares_out_the_rest() {
     check_assignment(&Sticky, &group, &[("a", "t-1 t-3 t-4"), ("b", "t-2 t-6"), ("c", "t-0 t-5")]);
 }
 
+/// Lets members hold what they say: `("a", "t-0 t-1")`.
+fn holding(mut group: GroupView, held: &[(&str, &str)]) -> GroupView {
+    for (member, partitions) in held {
+        let partition = |text: &str| {
+            text.split_once('-').map(|(topic, number)| TopicPartition::new(topic, number.parse().expect("a number")))
+        };
+        group.members.get_mut(*member).expect("there").owned = partitions.split(' ').filter_map(partition).collect();
+    }
+    group
+}
+
+#[test]
+fn sticky_gives_what_nobody_has_to_members_in_its_rack() {
+    let three = group(&[("a", "", T), ("b", "", T), ("c", "", T)], &[("t", 7)]);
+    let racks = ["r2", "", "r0"];
+    check_assignment(
+        &Sticky,
+        &in_racks(three.clone(), &racks, 3, 1),
+        &[("a", "t-2 t-5"), ("b", "t-1 t-4"), ("c", "t-0 t-3 t-6")],
+    );
+    let three = holding(three, &[("b", "t-0 t-3")]);
+    check_assignment(&Sticky, &in_racks(three, &racks, 3, 1), &[("a", "t-1 t-2 t-5"), ("b", "t-0 t-3"), ("c", "t-4 t-6")]);
+}
+
+#[test]
+fn sticky_lets_those_idle_who_are_far_where_there_are_more_members_than_partitions() {
+    let three = group(&[("a", "", T), ("b", "", T), ("c", "", T)], &[("t", 2)]);
+    check_assignment(&Sticky, &in_racks(three, &["r0", "r0", "r1"], 2, 1), &[("a", "t-0"), ("b", ""), ("c", "t-1")]);
+}
+
+#[test]
+fn sticky_moves_nothing_for_a_racks_sake() {
+    let two = holding(group(&[("a", "", T), ("b", "", T)], &[("t", 2)]), &[("a", "t-0"), ("b", "t-1")]);
+    for assignor in [&Sticky as &dyn Assignor, &CooperativeSticky] {
+        check_assignment(assignor, &in_racks(two.clone(), &["r1", "r0"], 2, 1), &[("a", "t-0"), ("b", "t-1")]);
+    }
+}
+
+#[test]
+fn sticky_gives_a_new_member_what_is_in_its_rack_and_not_in_that_of_who_had_it() {
+    let three = group(&[("a", "", T), ("b", "", T), ("c", "", T)], &[("t", 6)]);
+    let three = holding(three, &[("a", "t-0 t-2 t-3"), ("b", "t-1 t-4 t-5")]);
+    let expected = [("a", "t-0 t-3"), ("b", "t-1 t-4"), ("c", "t-2 t-5")];
+    for assignor in [&Sticky as &dyn Assignor, &CooperativeSticky] {
+        check_assignment(assignor, &in_racks(three.clone(), R012, 3, 1), &expected);
+    }
+    // Where racks make no difference, what was held last goes.
+    let expected = [("a", "t-0 t-2"), ("b", "t-1 t-4"), ("c", "t-3 t-5")];
+    check_assignment(&Sticky, &in_racks(three, R012, 3, 3), &expected);
+}
+
+/// Shares stay what they are without racks, where members want different topics, too.
+#[test]
+fn sticky_looks_at_racks_among_those_who_want_the_same() {
+    let members = [("a", "", T12), ("b", "", T12), ("c", "", &["t2"] as &[_])];
+    let three = group(&members, &[("t1", 4), ("t2", 2)]);
+    let expected = [("a", "t1-1 t1-3"), ("b", "t1-0 t1-2"), ("c", "t2-0 t2-1")];
+    check_assignment(&Sticky, &in_racks(three, &["r1", "r0", "r0"], 2, 1), &expected);
+}
+
 #[test]
 fn sticky_does_not_believe_in_what_cannot_be() {
     let mut group = group(&[("a", "", T1), ("b", "", T12)], &[("t1", 2), ("t2", 1)]);
@@ -401,7 +532,12 @@ fn sticky_levels_across_topics_with_different_subscribers() {
 
 proptest! {
     #[test]
-    fn sticky_is_even_and_moves_only_what_a_member_more_or_less_makes_fair(members in 2..9usize, counts in vec(0..9i32, 1..4)) {
+    fn sticky_is_even_and_moves_only_what_a_member_more_or_less_makes_fair(
+        members in 2..9usize,
+        counts in vec(0..9i32, 1..4),
+        racks in any_racks(),
+    ) {
+        let of_equals = |members, counts| racks.put(of_equals(members, counts));
         let before = Sticky.assign(&of_equals(members, counts.clone()));
         prop_assert!(spread(&before) <= 1);
         let again = Sticky.assign(&held(&of_equals(members, counts.clone()), &before));
@@ -441,9 +577,42 @@ proptest! {
         prop_assert_eq!(kept, held.iter().enumerate().map(fair).sum::<usize>());
     }
 
+    /// Members hold anything, and want anything: racks change neither how much each keeps nor how even it is.
+    #[test]
+    fn sticky_with_racks_is_as_even_and_as_sticky_as_without(group in any_group_in_racks(), holders in vec(0..8usize, 45)) {
+        let mut group = group;
+        for (partition, holder) in partitions_of(&group).into_iter().zip(holders) {
+            if let Some(member) = group.members.get_mut(&*format!("c{holder}")) {
+                member.owned.push(partition);
+            }
+        }
+        let (with, without) = (Sticky.assign(&group), Sticky.assign(&without_racks(&group)));
+        let loads = |assignment: &Assignment| {
+            let mut loads: Vec<_> = assignment.values().map(Vec::len).collect();
+            loads.sort_unstable();
+            loads
+        };
+        prop_assert_eq!(loads(&with), loads(&without));
+        let kept = |assignment: &Assignment, id: &Arc<str>| assignment[id].iter().filter(|p| group.members[id].owned.contains(p)).count();
+        for id in group.members.keys() {
+            prop_assert_eq!(kept(&with, id), kept(&without, id));
+        }
+        // No two of those that came from elsewhere are far where one would be near the other's member.
+        let came = |(id, partitions): (&Arc<str>, &Vec<TopicPartition>)| -> Vec<_> {
+            let came = partitions.iter().filter(|p| !group.members[id].owned.contains(p) && is_far(&group, id, p));
+            came.map(|partition| (id.clone(), partition.clone())).collect()
+        };
+        let far: Vec<_> = with.iter().flat_map(came).collect();
+        for ((a, other), (b, partition)) in far.iter().flat_map(|one| far.iter().map(move |other| (one, other))) {
+            if subscribers(&group, other.topic()) == subscribers(&group, partition.topic()) {
+                prop_assert!(is_far(&group, a, partition), "{} could be at {} instead of {}", partition, a, b);
+            }
+        }
+    }
+
     /// With different subscriptions, too, no single move would make it more even.
     #[test]
-    fn sticky_leaves_no_move_that_would_make_it_more_even(group in any_group()) {
+    fn sticky_leaves_no_move_that_would_make_it_more_even(group in any_group_in_racks()) {
         let assignment = Sticky.assign(&group);
         for (holder, partitions) in &assignment {
             for partition in partitions {
