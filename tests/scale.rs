@@ -6,12 +6,12 @@
 #![allow(clippy::disallowed_methods, reason = "it is time that is measured")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ottla::{Assignor, Consumer, GroupView, MemberView, OffsetReset, Range, RoundRobin, Sticky};
+use ottla::{Assignor, Consumer, GroupView, MemberView, OffsetReset, Racks, Range, RoundRobin, Sticky};
 use ottla_mock::MockCluster;
 
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
@@ -24,18 +24,36 @@ fn check_within_limit(what: &str, took: Duration) {
 
 #[test]
 fn a_thousand_members_share_a_hundred_thousand_partitions() {
+    check_assignors("", |group| group);
+}
+
+/// In twelve racks, with the replicas of each partition in three of them.
+#[test]
+fn a_thousand_members_in_racks_share_a_hundred_thousand_partitions() {
+    let rack = |n: usize| Arc::from(format!("rack-{:02}", n % 12));
+    let sets: Vec<Racks> = (0..12).map(|n| BTreeSet::from([n, n + 1, n + 5].map(rack)).into_iter().collect()).collect();
+    check_assignors(" in racks", |mut group| {
+        group.members.values_mut().enumerate().for_each(|(n, member)| member.rack = Some(rack(n)));
+        let mut next = sets.iter().cycle().cloned();
+        let mut racks = |&count: &i32| next.by_ref().take(count as usize).collect();
+        group.partition_racks = group.partition_counts.iter().map(|(topic, count)| (topic.clone(), racks(count))).collect();
+        group
+    });
+}
+
+fn check_assignors(what: &str, prepare: impl Fn(GroupView) -> GroupView) {
     for (topics, partitions) in [(1, 100_000), (1_000, 100), (10_000, 10)] {
         let names: Vec<Arc<str>> = (0..topics).map(|n| format!("topic-{n:05}").into()).collect();
         let member = MemberView { topics: names.clone(), ..MemberView::default() };
-        let group = GroupView {
+        let group = prepare(GroupView {
             members: (0..1_000).map(|n| (format!("member-{n:04}").into(), member.clone())).collect(),
             partition_counts: names.into_iter().map(|name| (name, partitions)).collect(),
             ..GroupView::default()
-        };
-        let check = |what: &str, assignor: &dyn Assignor, group: &GroupView| {
+        });
+        let check = |how: &str, assignor: &dyn Assignor, group: &GroupView| {
             let started = Instant::now();
             let assignment = assignor.assign(group);
-            check_within_limit(&format!("{what}, {topics} topics of {partitions} partitions"), started.elapsed());
+            check_within_limit(&format!("{how}, {topics} topics of {partitions} partitions{what}"), started.elapsed());
             assert_eq!(assignment.values().map(Vec::len).sum::<usize>(), 100_000);
             assignment
         };

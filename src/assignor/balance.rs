@@ -4,8 +4,8 @@
 //! 2. *Fill*: what nobody holds goes to whoever has least, topics with the fewest subscribers first.
 //! 3. *Level*: a partition moves from who has most to who has least among the subscribers of its topic, as long as the two differ by more
 //!    than one. Each move makes the sum of the squares smaller, so there is an end.
-//! 4. *Deal*: what has come to a new member is dealt out anew by racks, where those matter (KIP-881). Nobody gets more or less by it, and
-//!    nothing else moves: balance comes first, then that everybody keeps what it has, then that it is near.
+//! 4. *Deal*: where racks matter (KIP-881), what goes, and to whom, is settled once more by them, now that it is known how much each member
+//!    keeps and gets. So balance comes first, then that everybody keeps what it has, then that it is near.
 //!
 //! Topics with the same subscribers are one class. There are few of those, mostly one, however many topics and partitions there are.
 
@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Assignment, GroupView, MemberOrder,
-    racks::{self, Deal, Room},
+    racks::{self, Deal, Room, names},
 };
 use crate::model::TopicPartition;
 
@@ -25,8 +25,8 @@ use crate::model::TopicPartition;
 pub(super) fn balance(group: &GroupView) -> Assignment {
     let members = MemberOrder::of(group);
     let mut balance = Balance::new(group, &members);
-    let left = balance.keep(group, &members);
-    balance.fill(left);
+    balance.keep(&members);
+    balance.fill();
     balance.level();
     balance.deal(group, &members);
     balance.conclude(&members)
@@ -53,14 +53,26 @@ struct Topic {
 struct Class {
     subscribers: Vec<Place>,
     held: BTreeMap<Place, Held>,
+    /// What nobody had.
+    left: Vec<TopicPartition>,
     racks_matter: bool,
 }
 
-/// What one member has, of one class: first what it had before, what is in its rack in front, then what has come to it.
+/// What one member has, of one class: first what it had before, then what has come to it.
 #[derive(Default)]
 struct Held {
     partitions: Vec<TopicPartition>,
     kept: usize,
+    /// What it had before, and has not any more.
+    gone: Vec<TopicPartition>,
+}
+
+/// A partition that may be dealt.
+struct Offer<'g> {
+    partition: TopicPartition,
+    /// Who has it, among the subscribers, and gives it away or keeps it.
+    holder: Option<usize>,
+    racks: &'g [Arc<str>],
 }
 
 /// Who has how much, of one class.
@@ -103,8 +115,8 @@ impl<'a> Balance<'a> {
         }
     }
 
-    /// Lets each member keep what is its own; says what nobody has, by class.
-    fn keep(&mut self, group: &GroupView, members: &MemberOrder<'a>) -> Vec<Vec<TopicPartition>> {
+    /// Lets each member keep what is its own; finds what nobody has.
+    fn keep(&mut self, members: &MemberOrder<'a>) {
         let mut is_kept: BTreeMap<_, _> = self
             .topics
             .iter()
@@ -121,29 +133,23 @@ impl<'a> Balance<'a> {
                 }
             }
         }
-        for class in &mut self.classes {
-            for (&place, held) in &mut class.held {
-                held.kept = held.partitions.len();
-                if class.racks_matter {
-                    held.partitions.sort_by_cached_key(|partition| !members.is_near(place, group.racks(partition)));
-                }
-            }
+        for held in self.classes.iter_mut().flat_map(|class| class.held.values_mut()) {
+            held.kept = held.partitions.len();
         }
-        let mut left = vec![Vec::new(); self.classes.len()];
         for (topic, kept) in is_kept {
             let numbers = (0..).zip(kept).filter(|(_, kept)| !kept);
-            left[self.topics[topic].class].extend(numbers.map(|(number, _)| TopicPartition::new(Arc::clone(topic), number)));
+            let left = numbers.map(|(number, _)| TopicPartition::new(Arc::clone(topic), number));
+            self.classes[self.topics[topic].class].left.extend(left);
         }
-        left
     }
 
-    fn fill(&mut self, left: Vec<Vec<TopicPartition>>) {
-        let mut left: Vec<_> = left.into_iter().enumerate().collect();
-        left.sort_by_key(|&(class, _)| (self.classes[class].subscribers.len(), class));
-        for (class, partitions) in left {
+    fn fill(&mut self) {
+        let mut order: Vec<_> = (0..self.classes.len()).collect();
+        order.sort_by_key(|&class| (self.classes[class].subscribers.len(), class));
+        for class in order {
             let subscribers = &self.classes[class].subscribers;
             let mut least: BinaryHeap<_> = subscribers.iter().map(|&place| Reverse((self.load[place], place))).collect();
-            for partition in partitions {
+            for partition in self.classes[class].left.clone() {
                 let Some(mut first) = least.peek_mut() else { break };
                 let place = first.0.1;
                 first.0.0 += 1;
@@ -182,27 +188,46 @@ impl<'a> Balance<'a> {
 
     fn deal(&mut self, group: &GroupView, members: &MemberOrder<'a>) {
         let most = self.load.iter().copied().max().unwrap_or(0);
-        // Where all want the same, who has one more than others is the same to all, and may be who is near.
+        // Where all want the same, it is the same to all who has one more than others: whoever is near.
         let is_free = self.classes.len() == 1;
         for class in self.classes.iter_mut().filter(|class| class.racks_matter) {
-            let (mut sure, mut may_more, mut more, mut moved) = (Vec::new(), Vec::new(), 0, Vec::new());
-            for place in &class.subscribers {
-                let come = class.held.get_mut(place).map_or_else(Vec::new, Held::take_what_came);
-                let has_one_more = is_free && self.load[*place] == most && !come.is_empty();
-                sure.push(come.len() - usize::from(has_one_more));
-                may_more.push(has_one_more || is_free && self.load[*place] < most);
+            let (mut sure, mut may_more, mut more, mut leaving) = (Vec::new(), Vec::new(), 0, Vec::new());
+            let offer = |partition: TopicPartition, holder| {
+                let racks = group.racks(&partition);
+                Offer { partition, holder, racks }
+            };
+            let mut offers: Vec<_> = class.left.drain(..).map(|partition| offer(partition, None)).collect();
+            let mut near = Vec::new();
+            for (nth, &place) in class.subscribers.iter().enumerate() {
+                let held = class.held.entry(place).or_default();
+                let came = held.partitions.len() - held.kept;
+                let has_one_more = is_free && self.load[place] == most && came > 0;
+                sure.push(came - usize::from(has_one_more));
+                may_more.push(has_one_more || is_free && self.load[place] < most);
                 more += usize::from(has_one_more);
-                moved.extend(come);
+                leaving.push(held.gone.len());
+                held.partitions.truncate(held.kept);
+                if !held.gone.is_empty() {
+                    let had = held.partitions.drain(..).chain(held.gone.drain(..)).map(|partition| offer(partition, Some(nth)));
+                    let (is_near, is_far): (Vec<_>, Vec<_>) = had.partition(|offer| members.is_near(place, offer.racks));
+                    offers.extend(is_far);
+                    near.extend(is_near);
+                }
             }
-            moved.sort_unstable();
-            let near: Vec<_> = class.subscribers.iter().map(|&place| members.rack(place)).collect();
-            let racks: Vec<Vec<&str>> =
-                moved.iter().map(|partition| group.racks(partition).iter().map(|rack| &**rack).collect()).collect();
-            let mut deal = Deal::new(&near, &racks, Room::new(sure, may_more, more));
-            deal.by_member((0..near.len()).filter(|&nth| near[nth].is_some()));
-            for (partition, owner) in moved.into_iter().zip(deal.rest()) {
-                let Some(owner) = owner else { continue };
-                class.held.entry(class.subscribers[owner]).or_default().partitions.push(partition);
+            let far = offers.len();
+            offers.extend(near);
+            let racks: Vec<Vec<&str>> = offers.iter().map(|offer| names(offer.racks).collect()).collect();
+            let in_racks: Vec<_> = class.subscribers.iter().map(|&place| members.rack(place)).collect();
+            let mut deal = Deal::new(&in_racks, &racks, Room::new(sure, may_more, more));
+            deal.take_from(offers.iter().map(|offer| offer.holder).collect(), leaving);
+            // What is near to who has it goes last.
+            for partitions in [0..far, 0..racks.len()] {
+                deal.by_member((0..in_racks.len()).filter(|&nth| in_racks[nth].is_some()), partitions);
+            }
+            for (offer, owner) in offers.into_iter().zip(deal.rest()) {
+                if let Some(nth) = owner.or(offer.holder) {
+                    class.held.entry(class.subscribers[nth]).or_default().partitions.push(offer.partition);
+                }
             }
         }
     }
@@ -220,12 +245,11 @@ impl<'a> Balance<'a> {
 impl Held {
     fn pop(&mut self) -> Option<TopicPartition> {
         let last = self.partitions.pop();
-        self.kept = self.kept.min(self.partitions.len());
+        if self.partitions.len() < self.kept {
+            self.kept = self.partitions.len();
+            self.gone.extend(last.clone());
+        }
         last
-    }
-
-    fn take_what_came(&mut self) -> Vec<TopicPartition> {
-        self.partitions.split_off(self.kept)
     }
 }
 

@@ -173,7 +173,7 @@ impl<'a> MemberOrder<'a> {
     }
 
     fn is_near(&self, place: usize, racks: &[Arc<str>]) -> bool {
-        self.rack(place).is_some_and(|rack| racks.iter().any(|other| **other == *rack))
+        self.rack(place).is_some_and(|rack| racks::names(racks).any(|other| other == rack))
     }
 
     fn have_racks(&self) -> bool {

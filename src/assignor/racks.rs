@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -56,21 +57,37 @@ pub(super) struct Deal<'a> {
     partitions: &'a [Vec<&'a str>],
     room: Room,
     owners: Vec<Option<usize>>,
+    /// Who has each partition so far, if somebody does, and how many each member gives away.
+    holders: Vec<Option<usize>>,
+    leaving: Vec<usize>,
 }
 
 impl<'a> Deal<'a> {
     pub(super) fn new(members: &'a [Option<&'a str>], partitions: &'a [Vec<&'a str>], room: Room) -> Self {
-        Self { members, partitions, room, owners: vec![None; partitions.len()] }
+        Self {
+            members,
+            partitions,
+            room,
+            owners: vec![None; partitions.len()],
+            holders: vec![None; partitions.len()],
+            leaving: Vec::new(),
+        }
     }
 
-    /// Lets these members, one after the other, take the first that are near, as many as they have room for. To one without a rack all are.
-    pub(super) fn by_member(&mut self, members: impl Iterator<Item = usize>) {
+    /// Says who has the partitions so far, and how many of them each member gives away.
+    pub(super) fn take_from(&mut self, holders: Vec<Option<usize>>, leaving: Vec<usize>) {
+        (self.holders, self.leaving) = (holders, leaving);
+    }
+
+    /// Lets these members, one after the other, take the first of these partitions that are near, as many as they have room for. To one without
+    /// a rack all are.
+    pub(super) fn by_member(&mut self, members: impl Iterator<Item = usize>, partitions: Range<usize>) {
         let racks = |partition: usize| self.partitions[partition].iter().map(|&rack| Some(rack)).chain([None]);
-        let mut ahead = group_by(0..self.partitions.len(), racks);
+        let mut ahead = group_by(partitions, racks);
         for member in members {
             let Some(ahead) = ahead.get_mut(&self.members[member]) else { continue };
             while self.room.is_left(member) {
-                let Some(partition) = ahead.find(|&partition| self.owners[partition].is_none()) else { break };
+                let Some(partition) = ahead.find(|&partition| self.is_to_have(partition)) else { break };
                 self.give(partition, member);
             }
         }
@@ -95,11 +112,11 @@ impl<'a> Deal<'a> {
         }
     }
 
-    /// Gives the others, one after the other, to the first member that has room; says whose each partition is.
+    /// Gives the others, one after the other, to the first member that has room; says whose each partition is, if it is not its holder's still.
     pub(super) fn rest(mut self) -> Vec<Option<usize>> {
         let mut ahead = (0..self.members.len()).peekable();
         for partition in 0..self.partitions.len() {
-            if self.owners[partition].is_none() {
+            if self.is_to_have(partition) {
                 while ahead.next_if(|&member| !self.room.is_left(member)).is_some() {}
                 let Some(&member) = ahead.peek() else { break };
                 self.give(partition, member);
@@ -108,10 +125,21 @@ impl<'a> Deal<'a> {
         self.owners
     }
 
+    fn is_to_have(&self, partition: usize) -> bool {
+        self.owners[partition].is_none() && self.holders[partition].is_none_or(|holder| self.leaving[holder] > 0)
+    }
+
     fn give(&mut self, partition: usize, member: usize) {
         self.room.take(member);
         self.owners[partition] = Some(member);
+        if let Some(holder) = self.holders[partition] {
+            self.leaving[holder] -= 1;
+        }
     }
+}
+
+pub(super) fn names(racks: &[Arc<str>]) -> impl Iterator<Item = &str> {
+    racks.iter().map(|rack| &**rack)
 }
 
 type ByRack<'a> = BTreeMap<Option<&'a str>, std::vec::IntoIter<usize>>;

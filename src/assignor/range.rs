@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Assignment, Assignor, GroupView, MemberOrder,
-    racks::{self, Deal, Room},
+    racks::{self, Deal, Room, names},
 };
 use crate::model::TopicPartition;
 
@@ -112,7 +112,7 @@ impl<'a> Together<'a> {
         let mut deal = Deal::new(&self.members, &partitions, room);
         // The two differ in who gets one more; and in that the Java client chooses so.
         match self.topics[..] {
-            [_] if self.racks_matter => deal.by_member(0..members),
+            [_] if self.racks_matter => deal.by_member(0..members, 0..count),
             [_] => {}
             _ => deal.by_partition(),
         }
@@ -122,10 +122,10 @@ impl<'a> Together<'a> {
     /// The racks in which the partitions of this number have replicas in every topic.
     fn racks_in_common<'g>(&self, group: &'g GroupView) -> Vec<Vec<&'g str>> {
         let of = |topic: &str| group.topic_racks(topic, self.partitions);
-        let mut common: Vec<Vec<&str>> = of(self.topics[0]).map(|racks| racks.iter().map(|rack| &**rack).collect()).collect();
+        let mut common: Vec<Vec<&str>> = of(self.topics[0]).map(|racks| names(racks).collect()).collect();
         for topic in &self.topics[1..] {
             for (common, racks) in common.iter_mut().zip(of(topic)) {
-                common.retain(|rack| racks.iter().any(|other| **other == **rack));
+                common.retain(|rack| names(racks).any(|other| other == *rack));
             }
         }
         common

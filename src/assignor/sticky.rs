@@ -11,8 +11,8 @@ use super::{Assignment, Assignor, GroupView, RebalanceProtocol, balance::balance
 /// otherwise, with the same properties.
 ///
 /// Where members say in which rack they are (Java: `client.rack`, KIP-881), what nobody has, or what has to move, goes to a member in whose
-/// rack it has a replica, as far as shares stay even; and a member that gives something away gives what is not in its rack first. What a
-/// member has and may keep stays with it, near or not.
+/// rack it has a replica, as far as shares stay even; and a member that has to give something away gives what is not in its own rack, but in
+/// that of who gets it. Nothing else moves because of a rack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sticky;
 

@@ -493,14 +493,19 @@ fn sticky_moves_nothing_for_a_racks_sake() {
 #[test]
 fn sticky_gives_a_new_member_what_is_in_its_rack_and_not_in_that_of_who_had_it() {
     let three = group(&[("a", "", T), ("b", "", T), ("c", "", T)], &[("t", 6)]);
-    let three = holding(three, &[("a", "t-0 t-2 t-3"), ("b", "t-1 t-4 t-5")]);
-    let expected = [("a", "t-0 t-3"), ("b", "t-1 t-4"), ("c", "t-2 t-5")];
+    let three = holding(three, &[("a", "t-2 t-3 t-4"), ("b", "t-0 t-1 t-5")]);
+    let expected = [("a", "t-3 t-4"), ("b", "t-0 t-1"), ("c", "t-2 t-5")];
     for assignor in [&Sticky as &dyn Assignor, &CooperativeSticky] {
         check_assignment(assignor, &in_racks(three.clone(), R012, 3, 1), &expected);
     }
     // Where racks make no difference, what was held last goes.
-    let expected = [("a", "t-0 t-2"), ("b", "t-1 t-4"), ("c", "t-3 t-5")];
+    let expected = [("a", "t-2 t-3"), ("b", "t-0 t-1"), ("c", "t-4 t-5")];
     check_assignment(&Sticky, &in_racks(three, R012, 3, 3), &expected);
+    // Of what is in both racks, too.
+    let two = holding(group(&[("a", "", T), ("b", "", T)], &[("t", 4)]), &[("a", "t-0 t-1 t-2 t-3")]);
+    check_assignment(&Sticky, &in_racks(two, &["r1", "r0"], 4, 2), &[("a", "t-1 t-2"), ("b", "t-0 t-3")]);
+    let two = holding(group(&[("a", "", T), ("b", "", T)], &[("t", 2)]), &[("a", "t-0 t-1")]);
+    check_assignment(&Sticky, &in_racks(two, &["r1", "r0"], 3, 2), &[("a", "t-1"), ("b", "t-0")]);
 }
 
 /// Shares stay what they are without racks, where members want different topics, too.
@@ -577,7 +582,7 @@ proptest! {
         prop_assert_eq!(kept, held.iter().enumerate().map(fair).sum::<usize>());
     }
 
-    /// Members hold anything, and want anything: racks change neither how much each keeps nor how even it is.
+    /// Members hold anything, and want anything: for the sake of racks nobody keeps less, and nothing is less even.
     #[test]
     fn sticky_with_racks_is_as_even_and_as_sticky_as_without(group in any_group_in_racks(), holders in vec(0..8usize, 45)) {
         let mut group = group;
@@ -595,7 +600,7 @@ proptest! {
         prop_assert_eq!(loads(&with), loads(&without));
         let kept = |assignment: &Assignment, id: &Arc<str>| assignment[id].iter().filter(|p| group.members[id].owned.contains(p)).count();
         for id in group.members.keys() {
-            prop_assert_eq!(kept(&with, id), kept(&without, id));
+            prop_assert!(kept(&with, id) >= kept(&without, id));
         }
         // No two of those that came from elsewhere are far where one would be near the other's member.
         let came = |(id, partitions): (&Arc<str>, &Vec<TopicPartition>)| -> Vec<_> {

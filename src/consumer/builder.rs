@@ -203,8 +203,12 @@ impl ConsumerBuilder {
     ///
     /// Records are then read from a replica in that rack (KIP-392, from Kafka 2.4 on), if there is one and the brokers are set up to name it
     /// (`replica.selector.class` is `RackAwareReplicaSelector`). A replica is a little behind its leader. The leader is asked where the replica
-    /// fails, and, every [`metadata_max_age`](Self::metadata_max_age), for the nearest anew. Assignors of your own, and the coordinator's, learn
-    /// the rack, too.
+    /// fails, and, every [`metadata_max_age`](Self::metadata_max_age), for the nearest anew.
+    ///
+    /// The group's leader learns the rack, too (KIP-881), whatever the brokers are set up to: [`Range`](crate::Range), [`Sticky`](crate::Sticky)
+    /// and [`CooperativeSticky`](crate::CooperativeSticky) give a member partitions with a replica in its rack, as far as the shares stay even;
+    /// the brokers tell their racks (`broker.rack`). [`RoundRobin`](crate::RoundRobin) does not look at racks. When replicas move to other racks,
+    /// the group rebalances. Assignors of your own, and the coordinator's, learn the rack as well.
     pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
         self.client_rack = Some(rack.into());
         self

@@ -420,3 +420,28 @@ fn a_subscription_may_change_and_end_and_begin_again() {
         assert_eq!((world.clients[client].holds.len(), world.repeats()), (3, 0), "{protocol:?}");
     }
 }
+
+/// A broker that is down is in no metadata, yet its replicas are where they were: there is nothing to assign anew.
+#[test]
+fn a_broker_that_is_down_makes_no_group_in_racks_rebalance() {
+    let mut world = World::new(3);
+    world.in_racks();
+    for rack in ["rack1", "rack2"] {
+        let settings = builder().client_rack(rack).metadata_max_age(secs(2));
+        world.join(settings, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    }
+    world.run(secs(10));
+    let joins = world.count(Api::JoinGroup);
+    for broker in 1..=3 {
+        world.kill_broker(broker);
+        world.run(secs(10));
+        world.restart_brokers();
+        world.run(secs(10));
+    }
+    assert_eq!(world.count(Api::JoinGroup), joins);
+    world.kafka.set_rack(3, Some("rack4"));
+    world.run(secs(10));
+    assert_eq!(world.count(Api::JoinGroup), joins + 2, "replicas in another rack are a reason");
+    (0..3).for_each(|partition| world.produce(partition, 10));
+    world.finish(secs(20));
+}

@@ -18,7 +18,7 @@ use crate::{
     support::{DEADLINE, Kafka, eventually_async},
 };
 
-fn assignor(name: &str) -> Arc<dyn Assignor> {
+pub(crate) fn assignor(name: &str) -> Arc<dyn Assignor> {
     match name {
         "range" => Arc::new(Range),
         "roundrobin" => Arc::new(RoundRobin),

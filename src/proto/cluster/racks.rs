@@ -52,3 +52,31 @@ impl BrokerRacks {
         racks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker(id: i32) -> Broker {
+        Broker { id: BrokerId(id), host: "b".into(), port: 9092, rack: Some(format!("r{}", id % 2).into()) }
+    }
+
+    #[test]
+    fn partitions_in_the_same_racks_share_one_set() {
+        let mut racks = BrokerRacks::default();
+        racks.hear(&[broker(1), broker(2), broker(3)]);
+        let (one, other) = (racks.of(&[1, 2].map(BrokerId)), racks.of(&[2, 3, 1].map(BrokerId)));
+        assert_eq!(*one, [Arc::from("r0"), Arc::from("r1")]);
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(racks.of(&[BrokerId(4)]).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_used_any_more_is_forgotten() {
+        let mut racks = BrokerRacks::default();
+        racks.hear(&(0..=BROKERS_MAX as i32).map(broker).collect::<Vec<_>>());
+        drop(racks.of(&[BrokerId(1)]));
+        racks.hear(&[broker(2)]);
+        assert_eq!((racks.racks.len(), racks.sets.len()), (1, 0));
+    }
+}

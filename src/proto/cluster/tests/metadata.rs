@@ -439,3 +439,25 @@ fn of_what_is_still_held_the_leader_is_known_and_nobody_hears_that_it_is_gone() 
     world.with(|cluster, now| cluster.want_topics(now, names([])));
     assert_eq!(view_of(&world), [""; 0]);
 }
+
+#[test]
+fn a_broker_that_is_down_is_still_in_its_rack() {
+    let mut world = settled(1);
+    let mut told = topic("t", Some(1), &[(1, 5)]);
+    told.partitions[0].replicas = [3, 1, 2].map(BrokerId).to_vec();
+    let mut check = |racks: &[(i32, Option<&str>)], expected: &[&str]| {
+        let broker = |&(id, rack): &(i32, Option<&str>)| {
+            let rack = rack.map(Into::into);
+            Broker { id: BrokerId(id), host: format!("b{id}").into(), port: 9092, rack }
+        };
+        let brokers = racks.iter().map(broker).collect();
+        world.sim("b1").metadata = Some(MetadataResponse { brokers, cluster_id: None, topics: vec![told.clone()] });
+        refresh(&mut world);
+        assert_eq!(world.partition("t", 0).racks.iter().map(|rack| &**rack).collect::<Vec<_>>(), expected);
+        world.view().revision
+    };
+    let before = check(&[(1, Some("b")), (2, Some("a")), (3, Some("b"))], &["a", "b"]);
+    assert_eq!(check(&[(1, Some("b"))], &["a", "b"]), before, "nothing has changed");
+    let after = check(&[(1, None), (2, Some("c")), (3, Some("b"))], &["b", "c"]);
+    assert_eq!(after, before + 1);
+}

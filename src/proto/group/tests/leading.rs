@@ -205,6 +205,97 @@ impl Assignor for GivesAllToAll {
     }
 }
 
+/// `t` has two partitions, with replicas in these racks.
+fn in_racks(racks: [&str; 2]) -> ClusterView {
+    let mut view = view(&[("t", 2)]);
+    let partitions = &mut view.topics.get_mut("t").expect("there").partitions;
+    partitions.iter_mut().zip(racks).for_each(|(partition, rack)| partition.racks = [Arc::from(rack)].into());
+    view
+}
+
+/// Leads generation 5 as `m`, in rack `r0`, beside `a` in this one.
+fn leading_in_racks(other: &str, expected: &[(&str, &str)]) -> Rig {
+    let mut rig = Rig::joining(config());
+    rig.machine.handle_metadata(rig.now, &in_racks(["r0", "r1"]));
+    let mut answer = leader("m", 5, &[("m", &["t"]), ("a", &["t"])]);
+    for (member, rack) in answer.members.iter_mut().zip(["r0", other]) {
+        let rack = Some(rack).filter(|_| !other.is_empty()).map(Arc::from);
+        member.metadata = Subscription { topics: vec!["t".into()], rack, ..Subscription::default() }.encode();
+    }
+    rig.answer(Api::JoinGroup, Ok(Response::JoinGroup(answer)));
+    check_given(&mut rig, expected);
+    rig.answer(Api::SyncGroup, Ok(synced(&[("t", 0)])));
+    rig.told();
+    rig
+}
+
+#[test]
+fn the_leader_assigns_by_racks_and_rejoins_when_replicas_move_to_others() {
+    let mut rig = leading_in_racks("r1", &[("a", "t-1"), ("m", "t-0")]);
+    rig.machine.handle_metadata(rig.now, &in_racks(["r0", "r1"]));
+    rig.drain();
+    assert_eq!(rig.told(), [""; 0]);
+    rig.machine.handle_metadata(rig.now, &in_racks(["r1", "r0"]));
+    rig.drain();
+    assert_eq!(rig.told(), ["rejoining", "release"]);
+    rig.released();
+    let join = rig.asks.iter().find(|ask| ask.request.api() == Api::JoinGroup).expect("joins");
+    assert_eq!(join_request(join).reason.as_deref(), Some("replicas of topic t are in other racks than before"));
+}
+
+#[test]
+fn to_members_without_racks_it_is_all_the_same_where_replicas_are() {
+    let mut rig = leading_in_racks("", &[("a", "t-0"), ("m", "t-1")]);
+    rig.machine.handle_metadata(rig.now, &in_racks(["r1", "r0"]));
+    rig.drain();
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[derive(Debug)]
+struct SaysTheRacks;
+
+impl Assignor for SaysTheRacks {
+    fn name(&self) -> &str {
+        "range"
+    }
+
+    /// Gives all to whoever is in the rack of `t-0`.
+    fn assign(&self, group: &GroupView) -> Assignment {
+        let [rack] = group.racks(&TopicPartition::new("t", 0)) else { return Assignment::new() };
+        assert!(group.racks(&TopicPartition::new("t", 2)).is_empty() && group.racks(&TopicPartition::new("u", 0)).is_empty());
+        let near = |member: &str| group.members[member].rack.as_ref() == Some(rack);
+        let all = || (0..2).map(|n| TopicPartition::new("t", n)).collect();
+        group.members.keys().filter(|member| near(member)).map(|member| (member.clone(), all())).collect()
+    }
+}
+
+#[test]
+fn an_assignor_of_ones_own_is_told_the_racks() {
+    let mut rig = Rig::joining(GroupConfig { assignors: vec![Arc::new(SaysTheRacks)], rack: Some("r1".into()), ..config() });
+    rig.machine.handle_metadata(rig.now, &in_racks(["r1", "r0"]));
+    let mut answer = leader("m", 5, &[("m", &["t"]), ("a", &["t"])]);
+    let subscription = Subscription { topics: vec!["t".into()], rack: Some("r1".into()), ..Subscription::default() };
+    answer.members[0].metadata = subscription.encode();
+    rig.answer(Api::JoinGroup, Ok(Response::JoinGroup(answer)));
+    check_given(&mut rig, &[("a", ""), ("m", "t-0 t-1")]);
+}
+
+/// KIP-814, and before it: no roster says whether others are in racks, but this one is.
+#[test]
+fn a_leader_that_came_back_minds_racks_if_it_is_in_one() {
+    for (rack, expected) in [(Some("r0".into()), &["rejoining", "release"][..]), (None, &[])] {
+        let mut rig = Rig::joining(GroupConfig { rack, ..static_config() });
+        rig.machine.handle_metadata(rig.now, &in_racks(["r0", "r1"]));
+        let answer = JoinGroupResponse { leader: "i-01234567-89ab-cdef-0123-456789abcdef".into(), ..follower("i-new", 5) };
+        rig.answer(Api::JoinGroup, Ok(Response::JoinGroup(answer)));
+        rig.answer(Api::SyncGroup, Ok(synced(&[("t", 0)])));
+        rig.told();
+        rig.machine.handle_metadata(rig.now, &in_racks(["r1", "r0"]));
+        rig.drain();
+        assert_eq!(rig.told(), expected);
+    }
+}
+
 #[test]
 fn a_wrong_assignment_is_fatal_and_not_sent() {
     let mut rig = Rig::joining(GroupConfig { assignors: vec![Arc::new(GivesAllToAll)], ..config() });
