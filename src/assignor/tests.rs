@@ -222,6 +222,31 @@ fn range_gives_what_belongs_together_to_members_in_the_racks_of_all_of_it() {
 }
 
 #[test]
+fn range_gives_what_belongs_together_to_the_first_member_in_the_racks_of_all_of_it() {
+    let topics = [("t1", 6), ("t2", 6), ("t3", 2), ("t4", 2), ("t5", 4), ("t6", 4)];
+    let all = &["t1", "t2", "t3", "t4", "t5", "t6", "t7"];
+    let three = group(&[("a", "", all), ("b", "", all), ("c", "", all)], &topics);
+    let expected = [
+        ("a", "t1-0 t1-2 t2-0 t2-2 t3-0 t4-0 t5-1 t6-1"),
+        ("b", "t1-1 t1-3 t2-1 t2-3 t3-1 t4-1 t5-2 t6-2"),
+        ("c", "t1-4 t1-5 t2-4 t2-5 t5-0 t5-3 t6-0 t6-3"),
+    ];
+    check_assignment(&Range, &in_racks(three, R012, 3, 2), &expected);
+}
+
+/// Of a topic alone, members choose in turn; of several that belong together, each partition goes to somebody in turn.
+#[test]
+fn range_differs_in_who_gets_one_more() {
+    let three = |topics| {
+        group(&[("a", "", topics), ("b", "", topics), ("c", "", topics)], &topics.iter().map(|&t| (t, 4)).collect::<Vec<_>>())
+    };
+    let racks = ["r1", "r0", "r7"];
+    check_assignment(&Range, &in_racks(three(T1), &racks, 2, 1), &[("a", "t1-1 t1-3"), ("b", "t1-0"), ("c", "t1-2")]);
+    let expected = [("a", "t1-1 t2-1"), ("b", "t1-0 t1-2 t2-0 t2-2"), ("c", "t1-3 t2-3")];
+    check_assignment(&Range, &in_racks(three(T12), &racks, 2, 1), &expected);
+}
+
+#[test]
 fn range_gives_in_runs_where_racks_make_no_difference() {
     let two = group(&[("a", "", T), ("b", "", T)], &[("t", 4)]);
     let in_runs = [("a", "t-0 t-1"), ("b", "t-2 t-3")];
@@ -505,7 +530,9 @@ fn sticky_gives_a_new_member_what_is_in_its_rack_and_not_in_that_of_who_had_it()
     let two = holding(group(&[("a", "", T), ("b", "", T)], &[("t", 4)]), &[("a", "t-0 t-1 t-2 t-3")]);
     check_assignment(&Sticky, &in_racks(two, &["r1", "r0"], 4, 2), &[("a", "t-1 t-2"), ("b", "t-0 t-3")]);
     let two = holding(group(&[("a", "", T), ("b", "", T)], &[("t", 2)]), &[("a", "t-0 t-1")]);
-    check_assignment(&Sticky, &in_racks(two, &["r1", "r0"], 3, 2), &[("a", "t-1"), ("b", "t-0")]);
+    for racks in [["r1", "r0"], ["r2", "r1"]] {
+        check_assignment(&Sticky, &in_racks(two.clone(), &racks, 3, 2), &[("a", "t-1"), ("b", "t-0")]);
+    }
 }
 
 /// Shares stay what they are without racks, where members want different topics, too.
