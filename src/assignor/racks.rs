@@ -1,7 +1,7 @@
 //! Partitions dealt to members of a rack in which they have a replica (KIP-881).
 //!
-//! Members and partitions are named by their places among those that are dealt to and dealt out. Whoever is in a rack has the same view of
-//! what is left there, so nothing is looked at more often than once for each of its replicas.
+//! Members and partitions are named by their places among those that are dealt to and dealt out. What is left in a rack
+//! is the same for everybody there, so a partition is looked at once for each of its replicas, however many members there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,12 +11,12 @@ use std::{
 
 /// Whether it matters to members in these racks who gets which of the partitions: not if no partition is near anybody, nor if one is as near
 /// as the other.
-pub(super) fn matter<'a>(near: &BTreeSet<&str>, partitions: impl Iterator<Item = &'a [Arc<str>]> + Clone) -> bool {
+pub(super) fn matter<'a>(near: &BTreeSet<&str>, mut partitions: impl Iterator<Item = &'a [Arc<str>]> + Clone) -> bool {
     if near.is_empty() {
         return false;
     }
     let all: BTreeSet<&Arc<str>> = partitions.clone().flatten().collect();
-    all.iter().any(|&rack| near.contains(&**rack)) && partitions.into_iter().any(|racks| racks.len() < all.len())
+    all.iter().any(|&rack| near.contains(&**rack)) && partitions.any(|racks| racks.len() < all.len())
 }
 
 /// How many partitions each member may still take.

@@ -125,7 +125,7 @@ impl<'a> Together<'a> {
         let mut common: Vec<Vec<&str>> = of(self.topics[0]).map(|racks| names(racks).collect()).collect();
         for topic in &self.topics[1..] {
             for (common, racks) in common.iter_mut().zip(of(topic)) {
-                common.retain(|rack| names(racks).any(|other| other == *rack));
+                common.retain(|rack| racks.binary_search_by(|other| (**other).cmp(rack)).is_ok());
             }
         }
         common
