@@ -71,6 +71,7 @@ mod assignor;
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench;
+mod connect;
 mod consumer;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -94,11 +95,12 @@ pub use assignor::{
     Assignment, Assignor, CooperativeSticky, GroupView, MemberView, Range, RebalanceProtocol, RoundRobin, Sticky,
 };
 #[cfg(feature = "__rustls")]
-pub use consumer::Tls;
+pub use connect::Tls;
+pub use connect::{OauthToken, Sasl};
 pub use consumer::{
     AtLeastOnce, AtMostOnce, Batch, BatchIter, BatchRecord, Batches, Consumer, ConsumerBuilder, Delivery, Events, GroupEvent,
-    Handle, Isolation, Lag, Manual, ManualBatch, OauthToken, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record,
-    Sasl, SeekTo, Stats, Subscription, UnplacedPartition, UnplacedPartitions,
+    Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo, Stats,
+    Subscription, UnplacedPartition, UnplacedPartitions,
 };
 pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
 pub use model::{GroupProtocol, Racks, TopicPartition};

@@ -1,38 +1,33 @@
 //! Settings, each with its default, its unit and its name in Java, and the way from them to a connected consumer.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::mpsc;
 
-#[cfg(feature = "__rustls")]
-use super::tls::Tls;
 use super::{
     Consumer, Handle,
     feed::ReadSettings,
     inbox::{Inbox, InboxSettings},
     member::Member,
-    sasl::Sasl,
     subscription::Subscription,
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range},
-    error::{BuildError, ConsumeErrorKind},
+    connect::{Connecting, check_times, connection_settings, seed},
+    error::BuildError,
     model::GroupProtocol,
-    net::{self, NetConfig},
+    net,
     proto::{
         BrokerAddr,
-        cluster::ClusterConfig,
         consumer::{Config, Consumer as Core},
         fetch::FetchConfig,
         group::GroupConfig,
         offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
         selection::Selection,
     },
-    secret::Secret,
     wire,
 };
 
@@ -44,6 +39,15 @@ pub enum Isolation {
     ReadCommitted,
     /// Every record as soon as it is replicated, also those of transactions that are open or were aborted (Java: `read_uncommitted`).
     ReadUncommitted,
+}
+
+impl From<Isolation> for wire::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::ReadCommitted => Self::ReadCommitted,
+            Isolation::ReadUncommitted => Self::ReadUncommitted,
+        }
+    }
 }
 
 /// Where to begin in a partition for which the group has committed nothing, or whose committed offset is not in the log (any more).
@@ -68,14 +72,10 @@ pub enum OffsetReset {
 #[derive(Debug)]
 pub struct ConsumerBuilder {
     group_id: String,
-    bootstrap: Vec<String>,
+    connecting: Connecting,
     subscription: Subscription,
-    client_id: String,
     group_instance_id: Option<String>,
     client_rack: Option<String>,
-    #[cfg(feature = "__rustls")]
-    tls: Option<Tls>,
-    sasl: Option<Sasl>,
     assignors: Vec<Arc<dyn Assignor>>,
     group_protocol: GroupProtocol,
     server_assignor: Option<String>,
@@ -97,32 +97,18 @@ pub struct ConsumerBuilder {
     fetch_max_wait: Duration,
     fetch_min_bytes: usize,
     verify_crc: bool,
-    connect_timeout: Duration,
-    request_timeout: Duration,
-    metadata_max_age: Duration,
-    reconnect_backoff: Duration,
-    reconnect_backoff_max: Duration,
-    retry_backoff: Duration,
-    retry_backoff_max: Duration,
 }
 
-const RETRY_BACKOFF: Duration = Duration::from_millis(100);
-/// A request or an answer larger than this is refused, whatever else is set.
-const FRAME_BYTES_MAX: usize = 256 << 20;
 const CATCH_UP_CONNECTIONS_MAX: usize = 8;
 
 impl ConsumerBuilder {
     pub(crate) fn new(group_id: String, bootstrap: Vec<String>) -> Self {
         Self {
             group_id,
-            bootstrap,
+            connecting: Connecting::new(bootstrap),
             subscription: Subscription::new(),
-            client_id: "ottla".into(),
             group_instance_id: None,
             client_rack: None,
-            #[cfg(feature = "__rustls")]
-            tls: None,
-            sasl: None,
             assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
             group_protocol: GroupProtocol::default(),
             server_assignor: None,
@@ -144,13 +130,6 @@ impl ConsumerBuilder {
             fetch_max_wait: Duration::from_millis(500),
             fetch_min_bytes: 1,
             verify_crc: true,
-            connect_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            metadata_max_age: Duration::from_secs(300),
-            reconnect_backoff: Duration::from_millis(50),
-            reconnect_backoff_max: Duration::from_secs(1),
-            retry_backoff: RETRY_BACKOFF,
-            retry_backoff_max: Duration::from_secs(1),
         }
     }
 
@@ -186,11 +165,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Names this program in the brokers' logs and quotas. Default: `ottla`. Java: `client.id`.
-    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
-        self.client_id = client_id.into();
-        self
-    }
+    connection_settings!();
 
     /// Makes this a static member (KIP-345): when it stops and comes back under the same name within the session timeout, no partition
     /// moves. Two running members must never share a name. Needs Kafka 2.3. Default: none. Java: `group.instance.id`.
@@ -211,21 +186,6 @@ impl ConsumerBuilder {
     /// the group rebalances. Assignors of your own, and the coordinator's, learn the rack as well.
     pub fn client_rack(mut self, rack: impl Into<String>) -> Self {
         self.client_rack = Some(rack.into());
-        self
-    }
-
-    /// Encrypts all connections. Default: they are not. Java: `security.protocol` `SSL`, or `SASL_SSL` together with
-    /// [`sasl`](Self::sasl).
-    #[cfg(feature = "__rustls")]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// Authenticates every connection. Default: none is, but by a client certificate where [`tls`](Self::tls) has one. Java:
-    /// `security.protocol` `SASL_SSL`, or `SASL_PLAINTEXT` without TLS.
-    pub fn sasl(mut self, sasl: Sasl) -> Self {
-        self.sasl = Some(sasl);
         self
     }
 
@@ -377,39 +337,10 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long to wait for a connection, then for the TLS handshake, then for each answer of authentication; also bounds
-    /// [`connect`](Self::connect). Default: 10 s. Java: `socket.connection.setup.timeout.ms`.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long to wait for an answer before the connection is given up. Default: 30 s. Java: `request.timeout.ms`.
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
     /// How old metadata may become before it is fetched again: how soon new partitions are found. Default: 5 min. Java:
     /// `metadata.max.age.ms`.
     pub fn metadata_max_age(mut self, age: Duration) -> Self {
-        self.metadata_max_age = age;
-        self
-    }
-
-    /// How long to wait before connecting again to a broker that could not be reached: doubled after each failure, from `first` to `max`.
-    /// Default: 50 ms and 1 s. Java: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`.
-    pub fn reconnect_backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.reconnect_backoff = first;
-        self.reconnect_backoff_max = max;
-        self
-    }
-
-    /// How long to wait before a refused request is sent again: doubled after each failure, from `first` to `max`. Default: 100 ms and
-    /// 1 s. Java: `retry.backoff.ms`, `retry.backoff.max.ms`.
-    pub fn retry_backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.retry_backoff = first;
-        self.retry_backoff_max = max;
+        self.connecting.metadata_max_age = age;
         self
     }
 
@@ -438,16 +369,8 @@ impl ConsumerBuilder {
         let (now, wall_clock) = clocks();
         let core = Core::new(now, self.core_config(bootstrap, selection, now, wall_clock));
         let events = Arc::clone(&inbox);
-        let net = NetConfig {
-            connect_timeout: self.connect_timeout,
-            #[cfg(feature = "__rustls")]
-            tls: self.tls.as_ref().map(Tls::client).transpose()?,
-            tokens: self.sasl.as_ref().and_then(Sasl::tokens),
-            token_timeout: self.request_timeout,
-            frame_bytes_max: FRAME_BYTES_MAX,
-            // What comes back from the user is used for what is fetched next.
-            pool_bytes_max: self.buffer_bytes_max,
-        };
+        // What comes back from the user is used for what is fetched next.
+        let net = self.connecting.net_config(self.buffer_bytes_max)?;
         // Whatever ends the driver, be it a bug or the end of its runtime: nobody waits for it in vain.
         let driver = EndOfDriver(Arc::clone(&inbox));
         tokio::spawn(async move {
@@ -459,20 +382,7 @@ impl ConsumerBuilder {
             .await;
         });
         let member = Member::new(Arc::clone(&inbox), Handle::new(Arc::clone(&inbox)));
-        match tokio::time::timeout(self.connect_timeout, reached).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => {
-                return Err(match error.kind() {
-                    ConsumeErrorKind::Incompatible => BuildError::Incompatible { message: error.to_string() },
-                    ConsumeErrorKind::Unauthenticated => BuildError::Unauthenticated { message: error.to_string() },
-                    ConsumeErrorKind::Untrusted => BuildError::Untrusted { message: error.to_string() },
-                    _ => BuildError::Unreachable { message: error.to_string() },
-                });
-            }
-            Ok(Err(_)) | Err(_) => {
-                return Err(BuildError::TimedOut { after: self.connect_timeout, bootstrap: self.bootstrap.join(", ") });
-            }
-        }
+        self.connecting.reached(reached).await?;
         Ok(self.consumer(inbox, member))
     }
 
@@ -503,18 +413,13 @@ impl ConsumerBuilder {
         if self.group_id.is_empty() {
             return invalid("builder(group_id)", "a consumer group needs a name".into());
         }
+        let bootstrap = self.connecting.check()?;
         let selection = self.subscription.select()?;
-        if self.bootstrap.is_empty() {
-            return invalid("builder(bootstrap)", "name at least one address, such as \"localhost:9092\"".into());
-        }
         if self.assignors.is_empty() {
             return invalid("assignors", "a group needs at least one".into());
         }
         if self.group_instance_id.as_deref() == Some("") {
             return invalid("group_instance_id", "an empty name is none: leave it out".into());
-        }
-        if let Some(Err(why)) = self.sasl.as_ref().map(|sasl| sasl.check(self.is_encrypted())) {
-            return invalid("sasl", why);
         }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
             let why = format!(
@@ -523,29 +428,18 @@ impl ConsumerBuilder {
             );
             return invalid("heartbeat_interval", why);
         }
-        let timeouts = [
+        check_times(&[
             ("session_timeout", self.session_timeout),
             ("rebalance_timeout", self.rebalance_timeout),
             ("processing_timeout", self.processing_timeout),
             ("drain_timeout", self.drain_timeout),
             ("commit_interval", self.commit_interval),
-            ("connect_timeout", self.connect_timeout),
-            ("request_timeout", self.request_timeout),
-            ("metadata_max_age", self.metadata_max_age),
             ("fetch_max_wait", self.fetch_max_wait),
-            ("reconnect_backoff", self.reconnect_backoff),
-            ("retry_backoff", self.retry_backoff),
-        ];
-        if let Some((setting, value)) =
-            timeouts.into_iter().find(|(_, value)| value.as_millis() == 0 || i32::try_from(value.as_millis()).is_err())
-        {
-            return invalid(setting, format!("{value:?} must be at least 1 ms and at most {} ms", i32::MAX));
-        }
-        if self.request_timeout <= self.fetch_max_wait {
-            return invalid(
-                "request_timeout",
-                format!("{:?} must be above fetch_max_wait ({:?})", self.request_timeout, self.fetch_max_wait),
-            );
+        ])?;
+        let request_timeout = self.connecting.request_timeout;
+        if request_timeout <= self.fetch_max_wait {
+            let why = format!("{request_timeout:?} must be above fetch_max_wait ({:?})", self.fetch_max_wait);
+            return invalid("request_timeout", why);
         }
         for (setting, bytes) in [
             ("partition_fetch_bytes_max", self.partition_fetch_bytes_max),
@@ -562,47 +456,19 @@ impl ConsumerBuilder {
             let why = format!("{} must be at most {CATCH_UP_CONNECTIONS_MAX}", self.catch_up_connections);
             return invalid("catch_up_connections", why);
         }
-        let bootstrap = self.bootstrap.iter().flat_map(|addrs| addrs.split(',')).map(parse_addr).collect::<Result<_, _>>()?;
         Ok((bootstrap, selection))
     }
 
-    fn is_encrypted(&self) -> bool {
-        #[cfg(feature = "__rustls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "__rustls"))]
-        return false;
-    }
-
     fn core_config(&self, bootstrap: Vec<BrokerAddr>, selection: Selection, now: Instant, wall_clock: SystemTime) -> Config {
-        // The core itself has no source of chance: what jitter it needs grows from this.
-        let seed = RandomState::new().hash_one(std::process::id());
+        let seed = seed();
         let group: Arc<str> = self.group_id.as_str().into();
         let instance_id: Option<Arc<str>> = self.group_instance_id.as_deref().map(Into::into);
         let rack: Option<Arc<str>> = self.client_rack.as_deref().map(Into::into);
-        let isolation = match self.isolation {
-            Isolation::ReadCommitted => wire::Isolation::ReadCommitted,
-            Isolation::ReadUncommitted => wire::Isolation::ReadUncommitted,
-        };
+        let isolation = self.isolation.into();
         let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-        let (retry_backoff, retry_backoff_max, request_timeout) =
-            (self.retry_backoff, self.retry_backoff_max, self.request_timeout);
+        let &Connecting { request_timeout, metadata_max_age, retry_backoff, retry_backoff_max, .. } = &self.connecting;
         Config {
-            cluster: ClusterConfig {
-                bootstrap,
-                client_id: self.client_id.as_str().into(),
-                group: Some(Arc::clone(&group)),
-                request_timeout,
-                connect_timeout: self.connect_timeout,
-                metadata_max_age: self.metadata_max_age,
-                reconnect_backoff: self.reconnect_backoff,
-                reconnect_backoff_max: self.reconnect_backoff_max,
-                retry_backoff,
-                retry_backoff_max,
-                idle_timeout: Duration::from_secs(540),
-                encrypted: self.is_encrypted(),
-                sasl: self.sasl.as_ref().map(|sasl| sasl.config(nonce_key())),
-                seed,
-            },
+            cluster: self.connecting.cluster_config(bootstrap, Some(Arc::clone(&group)), seed),
             group: GroupConfig {
                 group: Arc::clone(&group),
                 instance_id: instance_id.clone(),
@@ -644,7 +510,7 @@ impl ConsumerBuilder {
                 partition_bytes_max: int(self.partition_fetch_bytes_max),
                 reading_lines: self.catch_up_connections,
                 rack,
-                replica_lease: self.metadata_max_age,
+                replica_lease: metadata_max_age,
                 request_timeout,
                 retry_backoff,
                 retry_backoff_max,
@@ -659,13 +525,6 @@ impl ConsumerBuilder {
             started_at: now,
         }
     }
-}
-
-/// What nobody can guess, of which nonces are made.
-fn nonce_key() -> Secret {
-    let mut key = vec![0; 32];
-    getrandom::fill(&mut key).expect("the system has random bytes: even the keys of hash maps are made of them");
-    Secret::new(key)
 }
 
 #[expect(
@@ -692,23 +551,6 @@ pub(crate) fn reset_policy(policy: OffsetReset) -> ResetPolicy {
         OffsetReset::ByDuration(duration) => ResetPolicy::ByDuration(duration),
         OffsetReset::Fail => ResetPolicy::Fail,
     }
-}
-
-fn parse_addr(addr: &str) -> Result<BrokerAddr, BuildError> {
-    let invalid = |why: &str| BuildError::InvalidSetting {
-        setting: "builder(bootstrap)",
-        why: format!("{addr:?} {why}: write \"host:port\""),
-    };
-    let (host, port) = addr.trim().rsplit_once(':').ok_or_else(|| invalid("has no port"))?;
-    if host.contains("://") {
-        return Err(invalid("is a URL"));
-    }
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| invalid("has no valid port"))?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() {
-        return Err(invalid("has no host"));
-    }
-    Ok(BrokerAddr { host: host.into(), port })
 }
 
 /// Both sides of a consumer with nothing between them: who tests the core is its driver.
@@ -790,22 +632,5 @@ mod tests {
         check(builder().buffer_bytes_max(0), "buffer_bytes_max");
         check(builder().unacked_records_max(0), "unacked_records_max");
         check(builder().catch_up_connections(9), "catch_up_connections");
-    }
-
-    #[test]
-    fn a_list_of_addresses_may_come_as_one_string() {
-        let builder = ConsumerBuilder::new("group".into(), vec!["a:1, b:2".into(), "c:3".into()]).subscribe(["topic"]);
-        let ports: Vec<_> = builder.check().expect("three addresses").0.iter().map(|addr| addr.port).collect();
-        assert_eq!(ports, [1, 2, 3]);
-    }
-
-    #[test]
-    fn addresses_are_host_and_port() {
-        let parsed = |addr| parse_addr(addr).map(|addr| (addr.host.to_string(), addr.port)).ok();
-        assert_eq!(parsed("localhost:9092"), Some(("localhost".into(), 9092)));
-        assert_eq!(parsed("[::1]:9092"), Some(("::1".into(), 9092)));
-        for wrong in ["localhost", "localhost:", "localhost:0", "localhost:70000", ":9092", "http://localhost:9092", ""] {
-            assert_eq!(parsed(wrong), None, "{wrong}");
-        }
     }
 }

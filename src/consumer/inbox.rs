@@ -26,7 +26,8 @@ use super::{
     told::{commit_error, consume_error},
 };
 use crate::{
-    error::{CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
+    connect::Reached,
+    error::{BuildError, CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
     model::{Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, ProblemKind,
@@ -75,9 +76,7 @@ struct State {
     waiting: Option<Waker>,
     tickets: BTreeMap<u64, (TopicPartition, oneshot::Sender<Result<(), CommitError>>)>,
     ticket_count: u64,
-    reached: Option<oneshot::Sender<Result<(), ConsumeError>>>,
-    /// While connecting: something answered that is no Kafka.
-    incompatible: bool,
+    reached: Reached,
     closers: Vec<oneshot::Sender<Unfinished>>,
     /// Nothing more is handed out.
     ended: bool,
@@ -109,8 +108,7 @@ impl Inbox {
                 waiting: None,
                 tickets: BTreeMap::new(),
                 ticket_count: 0,
-                reached: None,
-                incompatible: false,
+                reached: Reached::default(),
                 closers: Vec::new(),
                 ended: false,
                 closed: None,
@@ -181,11 +179,7 @@ impl Inbox {
 
     fn handle_locked(&self, state: &mut State, event: Event, wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
         match event {
-            Event::Reached => {
-                if let Some(reached) = state.reached.take() {
-                    let _ = reached.send(Ok(()));
-                }
-            }
+            Event::Reached => state.reached.handle_reached(),
             Event::Assigned { generation, member_id, handles } => {
                 let partitions: Vec<_> = handles.iter().map(|handle| handle.partition.clone()).collect();
                 for handle in handles {
@@ -325,22 +319,11 @@ impl Inbox {
                     self.listeners.tell(GroupEvent::CommitFailed { why: problem.what.clone() });
                 }
                 state.stalled |= problem.kind == ProblemKind::ProcessingStalled;
-                let mut error = consume_error(problem);
-                match state.reached.take() {
-                    // Another of the addresses may still lead somewhere.
-                    Some(reached) if error.kind() == ConsumeErrorKind::Incompatible && !error.is_fatal() => {
-                        state.incompatible = true;
-                        state.reached = Some(reached);
-                    }
-                    Some(reached) => {
-                        if state.incompatible {
-                            error.0.kind = ConsumeErrorKind::Incompatible;
-                        }
-                        let _ = reached.send(Err(error.clone()));
-                    }
-                    None => state.push_problem(error.clone()),
+                let (is_heard, is_fatal) = (state.reached.handle_problem(&problem), problem.fatal);
+                if !is_heard {
+                    state.push_problem(consume_error(problem));
                 }
-                if error.is_fatal() {
+                if is_fatal {
                     self.end(state, wakers);
                 }
                 wakers.add(state.waiting.take());
@@ -509,18 +492,13 @@ impl Inbox {
             if state.closed.is_some() {
                 return;
             }
-            let error = ConsumeError::new(ConsumeErrorParts {
-                kind: ConsumeErrorKind::Internal,
-                partition: None,
-                message:
-                    "the background task of this consumer ended before it was closed: its runtime was shut down, or ottla has a \
-                          bug (then please report it, with the panic's message)"
-                        .into(),
-                fatal: true,
-            });
-            match state.reached.take() {
-                Some(reached) => drop(reached.send(Err(error))),
-                None => state.push_problem(error),
+            let message =
+                "the background task of this consumer ended before it was closed: its runtime was shut down, or ottla has a bug \
+                           (then please report it, with the panic's message)"
+                    .to_owned();
+            if !state.reached.fail(BuildError::Unreachable { message: message.clone() }) {
+                let kind = ConsumeErrorKind::Internal;
+                state.push_problem(ConsumeError::new(ConsumeErrorParts { kind, partition: None, message, fatal: true }));
             }
             let uncommitted = state.lanes.keys().cloned().collect();
             self.close(&mut state, Unfinished { in_work: Vec::new(), uncommitted }, &mut wakers);
@@ -831,10 +809,8 @@ impl Inbox {
     }
 
     /// Resolves when the first broker has answered, or with the first problem there is.
-    pub(crate) fn reached(&self) -> oneshot::Receiver<Result<(), ConsumeError>> {
-        let (sender, receiver) = oneshot::channel();
-        self.lock().reached = Some(sender);
-        receiver
+    pub(crate) fn reached(&self) -> oneshot::Receiver<Result<(), BuildError>> {
+        self.lock().reached.wait()
     }
 
     pub(crate) fn closed(&self) -> oneshot::Receiver<Unfinished> {

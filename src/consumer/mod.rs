@@ -20,11 +20,8 @@ mod partitions;
 mod redelivery;
 mod release;
 pub(crate) mod run;
-mod sasl;
 mod subscription;
 mod taken;
-#[cfg(feature = "__rustls")]
-mod tls;
 mod told;
 mod unplaced;
 
@@ -37,10 +34,7 @@ pub use delivery::{Batch, BatchIter, BatchRecord, Delivery, Record};
 pub use handle::{Events, GroupEvent, Handle, Lag, SeekTo, Stats};
 pub use manual::{Manual, ManualBatch};
 pub use partitions::{PartitionEnd, PartitionStream, Partitions};
-pub use sasl::{OauthToken, Sasl};
 pub use subscription::Subscription;
-#[cfg(feature = "__rustls")]
-pub use tls::Tls;
 pub use unplaced::{UnplacedPartition, UnplacedPartitions};
 
 use std::sync::Arc;

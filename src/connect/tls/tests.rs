@@ -211,7 +211,7 @@ async fn the_platforms_cas_are_trusted_when_none_is_named() {
     let store = std::env::temp_dir().join(format!("ottla-store-{}.pem", std::process::id()));
     fs::write(&store, ca.pem()).unwrap();
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "consumer::tls::tests::the_platforms_cas_are_trusted_when_none_is_named"]);
+    again.args(["--exact", "connect::tls::tests::the_platforms_cas_are_trusted_when_none_is_named"]);
     again.env(PORT, addr.port.to_string()).env("SSL_CERT_FILE", &store);
     let output = tokio::task::spawn_blocking(move || again.output()).await.unwrap().unwrap();
     fs::remove_file(&store).unwrap();

@@ -1,4 +1,4 @@
-//! Settings of SASL: who a consumer is to the brokers, and how it proves that.
+//! Settings of SASL: who a client is to the brokers, and how it proves that.
 
 use std::{error::Error, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Who this consumer is, and how it proves that to brokers (Java: `sasl.mechanism`, `sasl.jaas.config`).
+/// Who this client is, and how it proves that to brokers (Java: `sasl.mechanism`, `sasl.jaas.config`).
 ///
 /// | mechanism | what a broker learns | what who listens learns, without TLS |
 /// |---|---|---|
