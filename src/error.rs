@@ -2,11 +2,11 @@
 //!
 //! The library retries what can be retried. An error that reaches a program is fatal, needs a decision, or has lasted for a while.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::model::TopicPartition;
 
-/// Why a consumer could not be built or connected.
+/// Why a consumer, or an [`Offsets`](crate::Offsets), could not be built or connected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -203,3 +203,67 @@ impl fmt::Display for CloseError {
 }
 
 impl std::error::Error for CloseError {}
+
+/// Why [`Offsets`](crate::Offsets) has no answer: to a whole question, or for one topic or partition of it.
+///
+/// What passes by itself was tried again before, for as long as the question's time allowed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OffsetsError {
+    pub(crate) kind: OffsetsErrorKind,
+    pub(crate) topic: Option<Arc<str>>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) message: String,
+}
+
+impl OffsetsError {
+    /// Returns what kind of error it is, to match on.
+    pub fn kind(&self) -> OffsetsErrorKind {
+        self.kind
+    }
+
+    /// Returns the topic it concerns, where it concerns one.
+    pub fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+
+    /// Returns the number of the partition it concerns; `None`: the whole topic, or the whole question.
+    pub fn partition(&self) -> Option<i32> {
+        self.partition
+    }
+}
+
+impl fmt::Display for OffsetsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for OffsetsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for OffsetsError {}
+
+/// The kinds of [`OffsetsError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum OffsetsErrorKind {
+    /// The broker speaks no version in which the question can be asked.
+    Incompatible,
+    /// The background task has ended: its runtime was shut down, or ottla has a bug.
+    Internal,
+    /// Answers that no correct broker gives.
+    Protocol,
+    /// The group's name, or the question, will never be taken.
+    Refused,
+    /// The question's time has passed. What it waited for is in the text.
+    TimedOut,
+    /// A broker refuses the credentials.
+    Unauthenticated,
+    /// The topic or the group may not be looked at with these credentials.
+    Unauthorized,
+    /// The topic does not exist, or has no such partition.
+    UnknownTopic,
+}

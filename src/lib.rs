@@ -80,6 +80,7 @@ pub mod fuzzing;
 pub mod manual;
 mod model;
 mod net;
+mod offsets;
 #[cfg(test)]
 mod planted;
 mod proto;
@@ -102,7 +103,8 @@ pub use consumer::{
     Handle, Isolation, Lag, Manual, ManualBatch, OffsetReset, PartitionEnd, PartitionStream, Partitions, Record, SeekTo, Stats,
     Subscription, UnplacedPartition, UnplacedPartitions,
 };
-pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind};
-pub use model::{GroupProtocol, Racks, TopicPartition};
+pub use error::{BuildError, CloseError, CommitError, ConsumeError, ConsumeErrorKind, OffsetsError, OffsetsErrorKind};
+pub use model::{GroupProtocol, Racks, TopicOrPartition, TopicPartition};
+pub use offsets::{CommittedOffset, LagTotal, LogOffset, Offsets, OffsetsBuilder, PartitionLag, PerPartition};
 pub use record::{Header, OwnedHeader, OwnedRecord};
 pub use records::Headers;

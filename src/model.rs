@@ -37,6 +37,47 @@ impl TopicPartition {
 /// Cheap to clone: partitions with replicas in the same racks share one.
 pub type Racks = Arc<[Arc<str>]>;
 
+/// What a question about offsets is about: a topic with all its partitions, or one partition.
+///
+/// Made of a topic's name or of a [`TopicPartition`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TopicOrPartition {
+    /// All partitions that the topic has.
+    Topic(Arc<str>),
+    /// This one.
+    Partition(TopicPartition),
+}
+
+impl From<&str> for TopicOrPartition {
+    fn from(topic: &str) -> Self {
+        Self::Topic(topic.into())
+    }
+}
+
+impl From<&String> for TopicOrPartition {
+    fn from(topic: &String) -> Self {
+        Self::Topic(topic.as_str().into())
+    }
+}
+
+impl From<String> for TopicOrPartition {
+    fn from(topic: String) -> Self {
+        Self::Topic(topic.into())
+    }
+}
+
+impl From<TopicPartition> for TopicOrPartition {
+    fn from(partition: TopicPartition) -> Self {
+        Self::Partition(partition)
+    }
+}
+
+impl From<&TopicPartition> for TopicOrPartition {
+    fn from(partition: &TopicPartition) -> Self {
+        Self::Partition(partition.clone())
+    }
+}
+
 /// Says whether a topic can have this name: Kafka's own rule.
 pub(crate) fn is_topic_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');

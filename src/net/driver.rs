@@ -21,6 +21,7 @@ use super::{
 use crate::proto::{
     BrokerAddr, ConnId, consumer,
     message::{Command, Event, Input, Output},
+    onlooker::{self, Onlooker},
 };
 
 /// How many reports of connections wait for the driver before the connections do: what is not read stays with the broker.
@@ -55,6 +56,24 @@ impl Core for consumer::Consumer {
 
     fn is_finished(&self) -> bool {
         self.is_finished()
+    }
+}
+
+impl<T> Core for Onlooker<T> {
+    type Command = onlooker::Command<T>;
+    type Event = onlooker::Event<T>;
+
+    fn handle(&mut self, now: Instant, input: Input<Self::Command>) {
+        self.handle(now, input);
+    }
+
+    fn poll(&mut self, now: Instant) -> Output<Self::Event> {
+        self.poll(now)
+    }
+
+    /// It has no end of its own: there may always be another question.
+    fn is_finished(&self) -> bool {
+        false
     }
 }
 

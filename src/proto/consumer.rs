@@ -207,7 +207,8 @@ impl Consumer {
         }
         if let Some((owner, answer)) = self.cluster.poll_answer() {
             match owner {
-                Owner::Cluster(_) => {}
+                // None of ours: nobody looks on in here.
+                Owner::Cluster(_) | Owner::Lookup(_) => {}
                 Owner::Group(call) => self.group.handle_answer(now, call, answer),
                 Owner::Committer(call) => self.committer.handle_answer(now, call, answer),
                 Owner::Positions(call) => self.positions.handle_answer(now, call, answer),

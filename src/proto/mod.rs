@@ -18,6 +18,7 @@ pub(crate) mod group;
 mod identity;
 pub(crate) mod message;
 pub(crate) mod offsets;
+pub(crate) mod onlooker;
 pub(crate) mod selection;
 
 use std::{
@@ -65,6 +66,7 @@ pub(crate) enum Owner {
     Committer(u64),
     Positions(u64),
     Fetch(u64),
+    Lookup(u64),
 }
 
 /// A connection, as the core and `net` both call it; never used twice.

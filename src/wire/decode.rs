@@ -262,9 +262,9 @@ fn fetched_offset(c: &mut Cursor) -> Result<(i32, FetchedOffset), Malformed> {
     let number = partition_number(c)?;
     let offset = offset(c)?;
     let leader_epoch = leader_epoch(c, 5)?;
-    let _metadata = c.nullable_string()?;
+    let metadata = c.nullable_string()?.filter(|metadata| !metadata.is_empty());
     let error = error_code(c)?;
-    Ok((number, FetchedOffset { error, committed: offset.map(|offset| Position { offset, leader_epoch }) }))
+    Ok((number, FetchedOffset { error, committed: offset.map(|offset| Position { offset, leader_epoch }), metadata }))
 }
 
 fn list_offsets(c: &mut Cursor) -> Result<Vec<(TopicPartition, ListedOffset)>, Malformed> {
@@ -272,10 +272,11 @@ fn list_offsets(c: &mut Cursor) -> Result<Vec<(TopicPartition, ListedOffset)>, M
     let partitions = topics(c, |c| {
         let number = partition_number(c)?;
         let error = error_code(c)?;
-        let _timestamp = c.i64()?;
+        let timestamp_ms = Some(c.i64()?).filter(|timestamp_ms| *timestamp_ms >= 0);
         let offset = offset(c)?;
         let leader_epoch = leader_epoch(c, 4)?;
-        Ok((number, ListedOffset { error, position: offset.map(|offset| Position { offset, leader_epoch }) }))
+        let position = offset.map(|offset| Position { offset, leader_epoch });
+        Ok((number, ListedOffset { error, position, timestamp_ms }))
     })?;
     c.skip_tagged_fields()?;
     Ok(partitions)

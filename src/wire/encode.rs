@@ -51,6 +51,7 @@ impl Request {
             Self::LeaveGroup(leave) => frame.encode(&leave_group(version, leave)),
             Self::OffsetCommit(commit) => frame.encode(&offset_commit(version, commit)),
             Self::OffsetFetch { group, partitions } => frame.encode(&offset_fetch(version, group, partitions)),
+            Self::GroupOffsets { group } => frame.encode(&group_offsets(version, group)),
             Self::ListOffsets { isolation, partitions } => frame.encode(&list_offsets(version, *isolation, partitions)),
             Self::Fetch(fetch_request) => frame.encode(&fetch(version, fetch_request)),
             Self::OffsetForLeaderEpoch { partitions } => frame.encode(&offset_for_leader_epoch(partitions)),
@@ -267,6 +268,17 @@ fn offset_fetch(version: i16, group: &str, partitions: &[TopicPartition]) -> kaf
     request.with_group_id(group_id(group)).with_topics(Some(topics)).with_require_stable(version >= 7)
 }
 
+fn group_offsets(version: i16, group: &str) -> kafka::OffsetFetchRequest {
+    // No topics, which is not the same as an empty list, are all of them.
+    let request = kafka::OffsetFetchRequest::default();
+    if version >= 8 {
+        let group =
+            kafka::offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(None);
+        return request.with_groups(vec![group]);
+    }
+    request.with_group_id(group_id(group)).with_topics(None)
+}
+
 fn list_offsets(version: i16, isolation: Isolation, partitions: &[ListOffsetsPartition]) -> kafka::ListOffsetsRequest {
     use kafka::list_offsets_request::{ListOffsetsPartition as Partition, ListOffsetsTopic};
 
@@ -275,6 +287,7 @@ fn list_offsets(version: i16, isolation: Isolation, partitions: &[ListOffsetsPar
             Partition::default().with_partition_index(asked.partition.partition()).with_timestamp(match asked.timestamp {
                 Timestamp::Latest => -1,
                 Timestamp::Earliest => -2,
+                Timestamp::Newest => -3,
                 Timestamp::AtMs(timestamp_ms) => timestamp_ms,
             });
         if version >= 4 { partition.with_current_leader_epoch(epoch(asked.current_leader_epoch)) } else { partition }

@@ -32,6 +32,11 @@ pub(crate) enum Request {
         group: Arc<str>,
         partitions: Vec<TopicPartition>,
     },
+    /// Everything that a group has committed. Whatever a transaction is about to commit is not waited for: who only looks on reads nothing
+    /// from there.
+    GroupOffsets {
+        group: Arc<str>,
+    },
     ListOffsets {
         isolation: Isolation,
         partitions: Vec<ListOffsetsPartition>,
@@ -131,6 +136,8 @@ pub(crate) enum Timestamp {
     Latest,
     /// The first offset whose record is at least this old or newer, in milliseconds since 1970.
     AtMs(i64),
+    /// The record with the highest timestamp (KIP-734).
+    Newest,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +225,7 @@ impl Request {
             Self::LeaveGroup(_) => Api::LeaveGroup,
             Self::ConsumerGroupHeartbeat(_) => Api::ConsumerGroupHeartbeat,
             Self::OffsetCommit(_) => Api::OffsetCommit,
-            Self::OffsetFetch { .. } => Api::OffsetFetch,
+            Self::OffsetFetch { .. } | Self::GroupOffsets { .. } => Api::OffsetFetch,
             Self::ListOffsets { .. } => Api::ListOffsets,
             Self::Fetch(_) => Api::Fetch,
             Self::OffsetForLeaderEpoch { .. } => Api::OffsetForLeaderEpoch,

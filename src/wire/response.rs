@@ -154,6 +154,8 @@ pub(crate) struct FetchedOffset {
     pub(crate) error: ErrorCode,
     /// `None`: the group has committed nothing for this partition.
     pub(crate) committed: Option<Position>,
+    /// What was committed beside it, if anything was.
+    pub(crate) metadata: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +163,8 @@ pub(crate) struct ListedOffset {
     pub(crate) error: ErrorCode,
     /// `None`: no record is as new as the timestamp that was asked for.
     pub(crate) position: Option<Position>,
+    /// Of the record there; `None` where an end of the log was asked for.
+    pub(crate) timestamp_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

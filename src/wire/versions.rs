@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Api, ApiRange, Isolation, Request};
+use super::{Api, ApiRange, Isolation, Request, Timestamp};
 
 /// The versions of `api` that a broker speaks, as its ApiVersions answer tells; `None` when it does not know the API.
 pub(crate) fn api_range(apis: &[ApiRange], api: Api) -> Option<(i16, i16)> {
@@ -37,6 +37,11 @@ impl Request {
             Self::Heartbeat(member) if member.instance_id.is_some() => min = 3,
             Self::LeaveGroup(leave) if leave.instance_id.is_some() => min = 3,
             Self::OffsetCommit(commit) if commit.member.instance_id.is_some() => min = 7,
+            // Before there is no way to say everything.
+            Self::GroupOffsets { .. } => min = 2,
+            Self::ListOffsets { partitions, .. } if partitions.iter().any(|asked| asked.timestamp == Timestamp::Newest) => {
+                min = 7
+            }
             // Without an isolation level the end of the log is the high watermark, beyond what read_committed may see.
             Self::ListOffsets { isolation: Isolation::ReadCommitted, .. } => min = 2,
             Self::Fetch(fetch) => {

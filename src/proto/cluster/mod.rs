@@ -239,6 +239,11 @@ impl Cluster {
         }
     }
 
+    /// Takes over where a broker is, that an answer to somebody else's request named.
+    pub(crate) fn learn_broker(&mut self, broker: &Broker) {
+        self.router.add_brokers([broker]);
+    }
+
     #[must_use]
     pub(crate) fn poll_output(&mut self) -> Option<ClusterOutput> {
         self.out.outputs.pop_front()

@@ -43,7 +43,8 @@ pub(super) fn answer(api: Api, version: i16) -> BoxedStrategy<Response> {
         Api::OffsetCommit => by_topic(error()).prop_map(Response::OffsetCommit).boxed(),
         Api::OffsetFetch => offset_fetch(version),
         Api::ListOffsets => {
-            let listed = (error(), position(version, 4)).prop_map(|(error, position)| ListedOffset { error, position });
+            let listed = (error(), position(version, 4), option::of(0..i64::MAX))
+                .prop_map(|(error, position, timestamp_ms)| ListedOffset { error, position, timestamp_ms });
             by_topic(listed).prop_map(Response::ListOffsets).boxed()
         }
         Api::Fetch => fetch(version),
@@ -130,7 +131,8 @@ fn join_group(version: i16) -> BoxedStrategy<Response> {
 }
 
 fn offset_fetch(version: i16) -> BoxedStrategy<Response> {
-    let fetched = (error(), position(version, 5)).prop_map(|(error, committed)| FetchedOffset { error, committed });
+    let fetched = (error(), position(version, 5), option::of(text().prop_filter("none", |text| !text.is_empty())))
+        .prop_map(|(error, committed, metadata)| FetchedOffset { error, committed, metadata });
     let group_error = if version >= 2 { error().boxed() } else { Just(ErrorCode::NONE).boxed() };
     (group_error, by_topic(fetched))
         .prop_map(|(error, partitions)| Response::OffsetFetch(OffsetFetchResponse { error, partitions }))

@@ -256,7 +256,7 @@ fn offset_fetch(version: i16, answer: &OffsetFetchResponse) -> kafka::OffsetFetc
                     .with_partition_index(partition.partition())
                     .with_committed_offset(offset)
                     .with_committed_leader_epoch(epoch)
-                    .with_metadata(Some("noise".into()))
+                    .with_metadata(fetched.metadata.as_deref().map(|metadata| StrBytes::from(metadata.to_owned())))
                     .with_error_code(fetched.error.0)
                     .with_unknown_tagged_fields(noise())
             };
@@ -279,7 +279,7 @@ fn offset_fetch(version: i16, answer: &OffsetFetchResponse) -> kafka::OffsetFetc
                 .with_partition_index(partition.partition())
                 .with_committed_offset(offset)
                 .with_committed_leader_epoch(epoch)
-                .with_metadata(None)
+                .with_metadata(Some(StrBytes::from(fetched.metadata.as_deref().unwrap_or_default().to_owned())))
                 .with_error_code(fetched.error.0)
                 .with_unknown_tagged_fields(noise())
         };
@@ -300,7 +300,7 @@ fn list_offsets(version: i16, answer: &[(TopicPartition, ListedOffset)]) -> kafk
             ListOffsetsPartitionResponse::default()
                 .with_partition_index(partition.partition())
                 .with_error_code(listed.error.0)
-                .with_timestamp(NOISE.into())
+                .with_timestamp(listed.timestamp_ms.unwrap_or(-1))
                 .with_offset(offset)
                 .with_leader_epoch(epoch)
                 .with_unknown_tagged_fields(noise())

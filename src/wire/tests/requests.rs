@@ -319,6 +319,33 @@ fn offset_fetch_asks_for_stable_offsets() {
 }
 
 #[test]
+fn all_offsets_of_a_group_are_asked_for_by_naming_no_topic() {
+    let request = Request::GroupOffsets { group: "group".into() };
+    assert_eq!(request.versions(), 2..=9);
+    for version in request.versions() {
+        let body: kafka::OffsetFetchRequest = sent(&request, version);
+        assert!(!body.require_stable, "{version}");
+        let (group, topics) = match &*body.groups {
+            [group] => (&group.group_id, group.topics.is_none()),
+            _ => (&body.group_id, body.topics.is_none()),
+        };
+        assert_eq!((&***group, topics), ("group", true), "{version}");
+    }
+}
+
+#[test]
+fn the_newest_record_is_not_asked_for_where_that_cannot_be_said() {
+    let partition = TopicPartition::new("a", 0);
+    let partitions = vec![ListOffsetsPartition { partition, current_leader_epoch: None, timestamp: Timestamp::Newest }];
+    let request = Request::ListOffsets { isolation: Isolation::ReadUncommitted, partitions };
+    assert_eq!(request.versions(), 7..=10);
+    for version in request.versions() {
+        let body: kafka::ListOffsetsRequest = sent(&request, version);
+        assert_eq!(body.topics[0].partitions[0].timestamp, -3);
+    }
+}
+
+#[test]
 fn list_offsets() {
     check(Api::ListOffsets, |body: kafka::ListOffsetsRequest, version, rich| {
         assert_eq!((body.replica_id.0, body.isolation_level), (-1, i8::from(rich)));

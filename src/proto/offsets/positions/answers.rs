@@ -1,9 +1,6 @@
 //! What the answers about offsets mean for the positions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     Call, Kind, LASTING_RETRY, PositionEvent, Positions, ResetPolicy, Sought, Stage, TRIES_MAX, Truncation, UNSTABLE_RETRY,
@@ -14,7 +11,10 @@ use crate::{
         Answer, CallError, Membership, ProblemKind,
         backoff::Rng,
         invariant,
-        offsets::errors::{self, CoordinatorVerdict, LeaderVerdict},
+        offsets::{
+            errors::{self, CoordinatorVerdict, LeaderVerdict},
+            first_words,
+        },
     },
     wire::{EpochEnd, ErrorCode, FetchedOffset, ListedOffset, OffsetFetchResponse, Response, Timestamp},
 };
@@ -122,7 +122,7 @@ impl Positions {
         partition: TopicPartition,
         word: Option<FetchedOffset>,
     ) -> Option<ErrorCode> {
-        let Some(FetchedOffset { error: code, committed }) = word else {
+        let Some(FetchedOffset { error: code, committed, .. }) = word else {
             self.try_again(now, rng, &partition, ProblemKind::Protocol, None, "the coordinator's answer leaves it out");
             return None;
         };
@@ -197,7 +197,7 @@ impl Positions {
         partition: TopicPartition,
         word: Option<ListedOffset>,
     ) {
-        let Some(ListedOffset { error: code, position }) = word else {
+        let Some(ListedOffset { error: code, position, .. }) = word else {
             return self.try_again(now, rng, &partition, ProblemKind::Protocol, None, "the leader's answer leaves it out");
         };
         if errors::leader(code) != LeaderVerdict::Done {
@@ -302,17 +302,4 @@ impl Positions {
             self.finish(partition, position, None);
         }
     }
-}
-
-/// What an answer says of each partition that waits for it: the first word counts, and what nobody asked for does not.
-fn first_words<T>(waiting: &BTreeSet<TopicPartition>, answered: Vec<(TopicPartition, T)>) -> BTreeMap<TopicPartition, T> {
-    let mut words = BTreeMap::new();
-    for (partition, word) in answered {
-        if waiting.contains(&partition) {
-            words.entry(partition).or_insert(word);
-        } else {
-            tracing::debug!(%partition, "an answer about offsets names a partition that nobody waits for");
-        }
-    }
-    words
 }

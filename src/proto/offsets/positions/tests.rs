@@ -82,7 +82,7 @@ impl Harness {
     }
 
     fn fetched(&mut self, call: u64, partitions: &[(i32, ErrorCode, Option<Position>)]) -> Vec<PositionEvent> {
-        let word = |&(n, error, committed): &(_, _, _)| (partition(n), FetchedOffset { error, committed });
+        let word = |&(n, error, committed): &(_, _, _)| (partition(n), FetchedOffset { error, committed, metadata: None });
         let partitions = partitions.iter().map(word).collect();
         self.answer(call, Ok(Response::OffsetFetch(OffsetFetchResponse { error: ErrorCode::NONE, partitions })))
     }
@@ -92,7 +92,7 @@ impl Harness {
     }
 
     fn listed(&mut self, call: u64, n: i32, error: ErrorCode, position: Option<Position>) -> Vec<PositionEvent> {
-        self.answer(call, Ok(Response::ListOffsets(vec![(partition(n), ListedOffset { error, position })])))
+        self.answer(call, Ok(Response::ListOffsets(vec![(partition(n), ListedOffset { error, position, timestamp_ms: None })])))
     }
 
     fn epoch_end(&mut self, call: u64, error: ErrorCode, end: Option<(i32, i64)>) -> Vec<PositionEvent> {
