@@ -29,8 +29,10 @@ const LAYERS: &[Layer] = &[
         except: &[],
         must_not_name: &[
             "crate::assignor",
+            "crate::connect",
             "crate::consumer",
             "crate::net",
+            "crate::offsets",
             "crate::proto",
             "crate::records",
             "crate::wire",
@@ -68,13 +70,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         parts: &["records"],
         except: &[],
-        must_not_name: &["crate::proto", "crate::net", "crate::consumer", "tokio"],
+        must_not_name: &["crate::proto", "crate::net", "crate::connect", "crate::consumer", "crate::offsets", "tokio"],
         why: "bytes in, values out: that is what is fuzzed",
     },
     Layer {
         parts: &["wire"],
         except: &[],
-        must_not_name: &["crate::proto", "crate::net", "crate::consumer", "tokio"],
+        must_not_name: &["crate::proto", "crate::net", "crate::connect", "crate::consumer", "crate::offsets", "tokio"],
         why: "a codec decides nothing",
     },
     Layer {
@@ -82,7 +84,9 @@ const LAYERS: &[Layer] = &[
         except: &[],
         must_not_name: &[
             "crate::net",
+            "crate::connect",
             "crate::consumer",
+            "crate::offsets",
             "tokio",
             "std::net",
             "std::thread",
@@ -114,7 +118,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         parts: &["proto/offsets"],
         except: &[],
-        must_not_name: &["crate::proto::cluster", "crate::proto::group", "crate::proto::fetch", "crate::proto::consumer"],
+        must_not_name: &[
+            "crate::proto::cluster",
+            "crate::proto::group",
+            "crate::proto::fetch",
+            "crate::proto::consumer",
+            "crate::proto::onlooker",
+        ],
         why: "the machines meet only in the aggregate",
     },
     Layer {
@@ -124,13 +134,25 @@ const LAYERS: &[Layer] = &[
         why: "the machines meet only in the aggregate",
     },
     Layer {
+        parts: &["proto/offsets/lookup"],
+        except: &[],
+        must_not_name: &["PartitionHandle", "Membership"],
+        why: "who only looks on is in no group",
+    },
+    Layer {
+        parts: &["connect"],
+        except: &[],
+        must_not_name: &["crate::consumer", "crate::offsets", "crate::records"],
+        why: "what every client says of its cluster knows none of them",
+    },
+    Layer {
         parts: &["net"],
         except: &[],
-        must_not_name: &["crate::consumer", "crate::records"],
+        must_not_name: &["crate::connect", "crate::consumer", "crate::offsets", "crate::records"],
         why: "it moves frames and understands none",
     },
     Layer {
-        parts: &["consumer"],
+        parts: &["connect", "consumer", "offsets"],
         except: &[],
         must_not_name: &["std::net::TcpStream", "tokio::net", "TcpStream"],
         why: "users' code stays off the wire",
@@ -414,6 +436,9 @@ fn a_planted_breach_is_found() {
         ("proto/offsets/mod.rs", "fn f(view: &crate::proto::group::Member) {}"),
         ("proto/cluster/mod.rs", "use std::sync::{Arc, Mutex as Lock};"),
         ("proto/fetch/mod.rs", "use std::collections::HashSet as Set;"),
+        ("connect/mod.rs", "use crate::consumer::Isolation;"),
+        ("offsets/mod.rs", "use tokio::net::TcpStream;"),
+        ("proto/offsets/lookup/mod.rs", "use crate::proto::{Ask, Membership};"),
         ("consumer/mod.rs", "use kafka_protocol::messages::FetchRequest;"),
         ("lib.rs", "pub use kafka_protocol as raw;"),
         ("net/mod.rs", "use crate::records::Batch;"),
