@@ -40,9 +40,13 @@
 //! on a stream is something to know or to decide: the library retries what can be retried. [`Handle`] steers and watches a consumer from
 //! anywhere.
 //!
+//! # Offsets and lag
+//!
+//! [`Offsets`] tells where partitions begin and end, what was written when, and how far behind a group is, without joining any.
+//!
 //! # Getting in
 //!
-//! `ConsumerBuilder::tls` encrypts connections, [`ConsumerBuilder::sasl`] says who the consumer is: by [`Sasl::plain`],
+//! `ConsumerBuilder::tls` encrypts connections, [`ConsumerBuilder::sasl`] says who the consumer is ([`OffsetsBuilder`] has both, too): by [`Sasl::plain`],
 //! [`Sasl::scram_sha_256`], [`Sasl::scram_sha_512`] or [`Sasl::oauth_bearer`].
 //!
 //! | feature | default | what it is for |

@@ -136,7 +136,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         parts: &["proto/offsets/lookup"],
         except: &[],
-        must_not_name: &["PartitionHandle", "Membership"],
+        must_not_name: &["crate::proto::PartitionHandle", "crate::proto::Membership"],
         why: "who only looks on is in no group",
     },
     Layer {

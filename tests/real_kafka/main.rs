@@ -18,6 +18,7 @@ mod failures;
 mod harness;
 mod kip848;
 mod member;
+mod offsets;
 mod ownership;
 mod patterns;
 mod placed;

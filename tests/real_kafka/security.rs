@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kafka_harness::{Listener, Options};
-use ottla::{BuildError, ConsumeErrorKind, ConsumerBuilder, OauthToken, Sasl, Tls};
+use ottla::{BuildError, ConsumeErrorKind, ConsumerBuilder, OauthToken, Offsets, OffsetsErrorKind, Sasl, Tls};
 use test_certificates::{Authority, Identity};
 
 use crate::{
@@ -378,6 +378,42 @@ async fn a_refused_topic_and_a_refused_group_are_named_and_access_given_back_is_
         eventually_async("and committed", DEADLINE, || kafka.committed(&group, &topic).get(&0) == Some(&(last + 1))).await;
         records.close(DEADLINE).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_of_topics_and_groups_that_may_not_be_described_are_refused_by_name() {
+    let Some(fortress) = Fortress::shared() else { return };
+    let kafka = &fortress.kafka;
+    let (open, closed, group) = (kafka.topic("open", 1), kafka.topic("closed", 1), kafka.group("closed"));
+    for topic in [&open, &closed] {
+        kafka.produce(topic, 1, 5);
+        kafka.admin.alter_offset(&group, topic, 0, 3).unwrap();
+    }
+    let at = |password| {
+        let settings = Offsets::builder(fortress.at("SASLTLS").split(',')).tls(fortress.tls());
+        settings.sasl(Sasl::scram_sha_512("alice", password))
+    };
+    let error = at("wrong").connect().await.expect_err("refused");
+    assert!(matches!(error, BuildError::Unauthenticated { .. }), "{error:?}");
+    let offsets = at(PASSWORD).connect().await.unwrap();
+    assert_eq!(offsets.lag(&group).await.unwrap().total().records, 4);
+
+    kafka.admin.deny("topic", &closed, "DESCRIBE").unwrap();
+    let found = offsets.end([&open, &closed]).await.unwrap();
+    assert_eq!((found.found.len(), found.errors.len()), (1, 1));
+    assert_eq!((found.errors[0].kind(), found.errors[0].topic()), (OffsetsErrorKind::Unauthorized, Some(closed.as_str())));
+    println!("{}", found.errors[0]);
+    // The coordinator says nothing of it.
+    assert_eq!(offsets.lag(&group).await.unwrap().all().unwrap().len(), 1);
+    kafka.admin.undeny("topic", &closed).unwrap();
+
+    kafka.admin.deny("group", &group, "DESCRIBE").unwrap();
+    let error = offsets.committed(&group).await.expect_err("refused");
+    assert_eq!(error.kind(), OffsetsErrorKind::Unauthorized, "{error}");
+    assert!(error.to_string().contains(&group), "{error}");
+    println!("{error}");
+    kafka.admin.undeny("group", &group).unwrap();
+    assert_eq!(offsets.committed(&group).await.unwrap().all().unwrap().len(), 2);
 }
 
 /// Kafka 0.11 has no SaslAuthenticate: the messages go without headers, and who is refused is hung up on.

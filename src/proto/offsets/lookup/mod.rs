@@ -168,7 +168,8 @@ enum Sight {
     Good,
     /// Nothing yet.
     Unseen,
-    Leaderless,
+    /// It is there, and cannot be asked for yet.
+    NotYet(String),
     /// There is no such thing, as far as the broker knows that was asked.
     Missing(String),
     Refused(OffsetsErrorKind, String),
@@ -487,7 +488,7 @@ impl Pending {
                 }
                 return is_time;
             }
-            Sight::Leaderless => self.last = Some("no broker leads it".to_owned()),
+            Sight::NotYet(why) => self.last = Some(why),
             Sight::Unseen | Sight::Good | Sight::Refused(..) => {}
         }
         false
@@ -544,14 +545,14 @@ fn see(view: &ClusterView, topic: &str, number: Option<i32>) -> Sight {
                 "the topic does not exist, or this user may not describe it: {error}; check its name, or create it"
             ));
         }
-        _ => return Sight::Leaderless,
+        error => return Sight::NotYet(format!("a broker answered Metadata with {error}")),
     }
     let count = known.partitions.len();
     match number.map(|number| usize::try_from(number).ok().and_then(|number| known.partitions.get(number))) {
         None if count > 0 => Sight::Good,
-        None => Sight::Leaderless,
+        None => Sight::NotYet("no broker tells its partitions".to_owned()),
         Some(None) => Sight::Missing(format!("the topic has {count} partitions, counted from 0; check the number")),
-        Some(Some(partition)) if partition.leader.is_none() => Sight::Leaderless,
+        Some(Some(partition)) if partition.leader.is_none() => Sight::NotYet("no broker leads it".to_owned()),
         Some(Some(_)) => Sight::Good,
     }
 }

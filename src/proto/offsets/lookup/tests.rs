@@ -512,6 +512,9 @@ fn a_time_that_has_passed_says_what_was_waited_for() {
     check(ClusterView::default(), of_topic(Timestamp::Latest), &[("watch orders", Nothing)], &[&no_metadata]);
     let no_metadata = late("the first record since 99 ms of orders-3", "no broker answered Metadata");
     check(ClusterView::default(), of_partitions(&[3], Timestamp::AtMs(99)), &[("watch orders", Nothing)], &[&no_metadata]);
+    let not_yet = late("the partitions of topic orders", "a broker answered Metadata with LEADER_NOT_AVAILABLE (5)");
+    let view = without(ErrorCode::LEADER_NOT_AVAILABLE);
+    check(view, of_topic(Timestamp::Latest), &[("watch orders", Nothing)], &[&not_yet]);
     let nobody = late("what group g has committed", "no broker answered FindCoordinator");
     check(led_by(&[1]), committed(), &[("any: find g", Nothing)], &[&nobody]);
     let silent = late("what group g has committed", "broker 2 did not answer OffsetFetch");
