@@ -244,6 +244,19 @@ async fn a_question_that_nobody_waits_for_any_more_is_not_asked_again() {
     assert_eq!(*asked.lock().expect("no panic"), before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_may_be_asked_at_the_same_time_from_several_tasks() {
+    let kafka = cluster("orders", 3).await;
+    let offsets_of = Arc::new(connect(&kafka).await);
+    let asked = (0..20).map(|_| {
+        let offsets_of = Arc::clone(&offsets_of);
+        tokio::spawn(async move { offsets(offsets_of.end(["orders"]).await.expect("answered")) })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        assert_eq!(asked.await.expect("no panic"), [(0, 0), (1, 10), (2, 20)]);
+    }
+}
+
 #[tokio::test]
 async fn dropping_it_ends_its_connections() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

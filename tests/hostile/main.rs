@@ -16,7 +16,7 @@ use std::{
 };
 
 use broker::{Attack, Hostile};
-use ottla::{ConsumeError, Consumer, ConsumerBuilder, GroupProtocol, OffsetReset};
+use ottla::{ConsumeError, Consumer, ConsumerBuilder, GroupProtocol, OffsetReset, Offsets};
 use ottla_mock::{Api, MockCluster};
 use tokio::{runtime, task::LocalSet};
 
@@ -163,6 +163,61 @@ attacks! {
 #[test]
 fn every_question_is_attacked() {
     assert_eq!(ATTACKED, APIS);
+}
+
+/// Asks how far behind a group is until that is told as it is; every single question is answered in its time, somehow.
+async fn look_on(api: Api, attack: Attack, times: usize) {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    let mock = MockCluster::builder().brokers(2).topic("orders", 2).start().await;
+    let good = mock.bootstrap_servers();
+    mock.append("orders", 0, (0..RECORDS).map(|n| n.to_string()));
+    let mut records = builder(&good).connect().await.expect("a good cluster").at_least_once();
+    for _ in 0..RECORDS {
+        records.next().await.expect("a record").expect("a good one").ack();
+    }
+    records.close(DEADLINE).await.expect("all is acknowledged");
+    mock.append("orders", 0, ["one more"]);
+    let cluster = Hostile::start(mock, api, attack, times).await;
+    let started = Instant::now();
+    let settings = Offsets::builder(cluster.bootstrap.split(','));
+    let settings = settings.request_timeout(REQUEST_TIMEOUT).connect_timeout(Duration::from_secs(6)).timeout(TIMEOUT);
+    let Ok(offsets) = settings.connect().await else {
+        assert_eq!(times, usize::MAX, "{api:?} {attack:?}: the cluster comes to its senses");
+        return;
+    };
+    loop {
+        let asked = Instant::now();
+        let lag = offsets.lag("workers").await;
+        assert!(asked.elapsed() < TIMEOUT + Duration::from_secs(1), "{api:?} {attack:?}: {:?}", asked.elapsed());
+        if times == usize::MAX {
+            break;
+        }
+        match lag {
+            Ok(lag) if lag.errors.is_empty() && lag.total().records == 1 => break,
+            other => println!("{api:?} {attack:?}: {other:?}"),
+        }
+        assert!(started.elapsed() < DEADLINE, "{api:?} {attack:?}: never told as it is");
+    }
+    let allowed = REQUESTS_MAX + REQUESTS_A_SECOND_MAX * started.elapsed().as_secs_f64().ceil() as usize;
+    assert!(cluster.requests() <= allowed, "{api:?} {attack:?}: {} requests", cluster.requests());
+}
+
+#[tokio::test]
+async fn who_only_looks_on_lives_through_every_attack_and_has_an_answer_in_time() {
+    let lives = LocalSet::new();
+    let mut tasks = Vec::new();
+    for api in [Api::Metadata, Api::FindCoordinator, Api::OffsetFetch, Api::ListOffsets] {
+        for (attack, times) in
+            Attack::ALL.into_iter().flat_map(|attack| [(attack, 1 + usize::from(!attack.is_slow())), (attack, usize::MAX)])
+        {
+            tasks.push(lives.spawn_local(look_on(api, attack, times)));
+        }
+    }
+    lives.await;
+    for task in tasks {
+        task.await.expect("a life");
+    }
 }
 
 /// A broker that never comes to its senses is gone around: another one answers.
