@@ -16,12 +16,14 @@ const PEERS_FAMILY: &str = "peers";
 
 const PEERS_FOLDER: &str = "benches/peers";
 
-const OTTLA: [(&str, &[Who], &str); 5] = [
+const OTTLA: [(&str, &[Who], &str); 7] = [
     ("batches", &[Who::All], "mode=batches"),
     ("deliveries", &[Who::All, Who::Members], "mode=deliveries"),
     ("at-most-once", &[Who::All], "mode=at-most-once"),
     ("manual", &[Who::All], "mode=manual"),
     ("pair", &[Who::Pair], "mode=pair"),
+    ("pair, cooperative", &[Who::Pair], "mode=pair-cooperative"),
+    ("pair, KIP-848", &[Who::Pair], "mode=pair-consumer"),
 ];
 
 const PEERS: [(&str, Make); 5] =

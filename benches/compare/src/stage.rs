@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    ops::Range,
     path::Path,
     process::Command,
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -32,6 +34,11 @@ const NO_FASTER: usize = 5;
 /// And no longer than this, for each broker.
 const WARM_UPS_MAX: usize = 25;
 
+/// How often a broker is asked for what it has counted, while a client is idle.
+const WATCHED_EVERY: Duration = Duration::from_millis(500);
+/// A client that was asked to be idle for 20 s in the end is idle when it has so long to go: it leaves its group after that.
+const IDLE_LAST: Range<Duration> = Duration::from_secs(3)..Duration::from_secs(18);
+
 /// A cluster that is fit to be measured on.
 pub(crate) struct Stage {
     cluster: Cluster,
@@ -42,7 +49,12 @@ impl Stage {
     pub(crate) fn start(brokers: usize) -> Result<Self, String> {
         fs::create_dir_all(LOGS).map_err(|error| format!("cannot make {LOGS}: {error}"))?;
         // A commit of ten thousand partitions is larger than what a broker takes by default.
-        let extra_conf = vec![("message.max.bytes".into(), "10485760".into())];
+        let mut extra_conf = vec![("message.max.bytes".into(), "10485760".into())];
+        // By the new protocol the broker says how often it hears of its members: as often as a pair says it by the classic one.
+        extra_conf.extend(
+            ["group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms"]
+                .map(|name| (name.to_owned(), "100".to_owned())),
+        );
         let options = Options { nodes: brokers, jvm: Jvm::Swift, extra_conf, ..Options::default() };
         let cluster = Cluster::start(options).map_err(|error| error.to_string())?;
         let admin = Admin::start(&cluster.bootstrap(), DEFAULT_VERSION).map_err(|error| error.to_string())?;
@@ -135,7 +147,11 @@ impl Stage {
         let counts_fetches = workload.metrics.contains(&Metric::FetchesPerWait);
         let fetches = || if counts_fetches { self.fetches() } else { Ok(0) };
         let (since, before) = (Instant::now(), fetches()?);
-        let mut sample = measure::run(client, &Path::new(LOGS).join(format!("{topic}-{name}.log")))?;
+        let log = Path::new(LOGS).join(format!("{topic}-{name}.log"));
+        let mut sample = match workload.metrics.contains(&Metric::IdleFetchBytes) {
+            true => self.run_watched(client, &log)?,
+            false => measure::run(client, &log)?,
+        };
         if counts_fetches {
             sample.add("fetches_per_s", (fetches()? - before) as f64 / since.elapsed().as_secs_f64());
         }
@@ -150,12 +166,43 @@ impl Stage {
         Ok(sample)
     }
 
+    /// Runs a client that is idle in the end, and tells how many bytes of Fetches came from it then.
+    fn run_watched(&self, client: Command, log: &Path) -> Result<Sample, String> {
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let (sample, counts) = thread::scope(|scope| {
+            let counting = scope.spawn(move || {
+                let mut counts = Vec::new();
+                while let Err(RecvTimeoutError::Timeout) = has_ended.recv_timeout(WATCHED_EVERY) {
+                    counts.push((Instant::now(), self.fetch_bytes()?));
+                }
+                Ok(counts)
+            });
+            let sample = measure::run(client, log);
+            drop(ended);
+            (sample, counting.join().unwrap_or_else(|_| Err("counting panicked".to_owned())))
+        });
+        let (mut sample, counts) = (sample?, counts?);
+        let end = Instant::now();
+        let is_idle = |at: Instant| IDLE_LAST.contains(&end.duration_since(at));
+        let idle: Vec<_> = counts.into_iter().filter(|(at, _)| is_idle(*at)).collect();
+        if let [(begins, before), .., (ends, after)] = idle[..] {
+            sample.add("idle_fetch_bytes_per_s", (after - before) as f64 / ends.duration_since(begins).as_secs_f64());
+        }
+        Ok(sample)
+    }
+
     /// Counts the Fetches that consumers have sent so far.
     fn fetches(&self) -> Result<u64, String> {
-        let of = |broker| {
-            let process = self.cluster.process_id(broker).map_err(|error| error.to_string())?;
-            self.admin.requests(process, "FetchConsumer").map_err(|error| error.to_string())
-        };
-        (1..=self.cluster.nodes()).map(of).sum()
+        self.of_all_brokers(|process| self.admin.requests(process, "FetchConsumer"))
+    }
+
+    /// Counts the bytes of these Fetches.
+    fn fetch_bytes(&self) -> Result<u64, String> {
+        self.of_all_brokers(|process| self.admin.all_request_bytes(process, "FetchConsumer"))
+    }
+
+    fn of_all_brokers(&self, count: impl Fn(u32) -> kafka_harness::Result<u64>) -> Result<u64, String> {
+        let of = |broker| count(self.cluster.process_id(broker)?);
+        (1..=self.cluster.nodes()).map(of).sum::<kafka_harness::Result<u64>>().map_err(|error| error.to_string())
     }
 }

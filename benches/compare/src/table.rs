@@ -30,6 +30,8 @@ pub(crate) enum Metric {
     IdlePercent,
     /// How many Fetches there are in 500 ms, which is how long a broker waits before it says that there is nothing.
     FetchesPerWait,
+    /// How many bytes of Fetches a second it takes to wait for records.
+    IdleFetchBytes,
     /// To leave the group in order.
     CloseMs,
     /// From the second member's start until both have their share.
@@ -55,6 +57,7 @@ impl Metric {
             Self::AssignedMs => "assigned ms",
             Self::IdlePercent => "% of a core",
             Self::FetchesPerWait => "Fetches per 500 ms",
+            Self::IdleFetchBytes => "bytes of Fetches/idle s",
             Self::CloseMs => "close ms",
             Self::SharedMs => "shared ms",
             Self::TakenOverMs => "taken over ms",
@@ -83,6 +86,7 @@ impl Metric {
             Self::AssignedMs => ms("assigned_s"),
             Self::IdlePercent => Some(sample.get("idle_cpu_share")? * 100.0),
             Self::FetchesPerWait => Some(sample.get("fetches_per_s")? / 2.0),
+            Self::IdleFetchBytes => sample.get("idle_fetch_bytes_per_s"),
             Self::CloseMs => ms("close_s"),
             Self::SharedMs => ms("shared_s"),
             Self::TakenOverMs => ms("taken_over_s"),

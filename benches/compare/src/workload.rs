@@ -100,7 +100,18 @@ pub(crate) const ALL: &[Workload] = &[
             "idle",
             "100 B, then nothing for 20 s in 100 partitions",
             load(100, 100, Codec::None),
-            &[Metric::IdlePercent, Metric::FetchesPerWait, Metric::RssMib, Metric::PeakMib],
+            &[Metric::IdlePercent, Metric::FetchesPerWait, Metric::IdleFetchBytes, Metric::RssMib, Metric::PeakMib],
+        )
+    },
+    Workload {
+        partitions: 10_000,
+        asks: &["idle_ms=20000"],
+        rounds_max: 1,
+        ..further(
+            "idle10k",
+            "100 B, then nothing for 20 s in 10,000 partitions",
+            load(10_000, 100, Codec::None),
+            &[Metric::IdlePercent, Metric::IdleFetchBytes, Metric::RssMib, Metric::PeakMib],
         )
     },
     Workload {
@@ -132,10 +143,14 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         partitions: 1000,
         who: Who::Pair,
+        // What the first member reads before the second comes; the rest comes all the while.
+        reads: Some(5_000),
+        feed: Feed::PerSecond(2_000),
+        rounds_max: 3,
         ..further(
             "handover",
-            "100 B, two members share 1,000 partitions, then one leaves",
-            load(1000, 100, Codec::None),
+            "100 B at 2,000 a second, two members share 1,000 partitions, then one leaves",
+            load(40_000, 100, Codec::None),
             &[Metric::SharedMs, Metric::TakenOverMs],
         )
     },

@@ -141,6 +141,7 @@ public final class AdminShell {
             case "describe-group": return describeGroup(command);
             case "requests": return requests(command);
             case "request-bytes": return requestBytes(command);
+            case "all-request-bytes": return allRequestBytes(command);
             case "bytes-out": return bytesOut(command);
             case "alter-offset": return alterOffset(command);
             case "delete-offsets": return deleteOffsets(command);
@@ -305,6 +306,12 @@ public final class AdminShell {
         return of(command, "kafka.network:type=RequestMetrics,name=RequestBytes,request=" + command.get("kind"), "50thPercentile");
     }
 
+    /** One field: how many bytes all requests of a kind had to a broker of this machine, by its own count. */
+    private List<String> allRequestBytes(Command command) throws Exception {
+        String pattern = "kafka.network:type=RequestMetrics,name=RequestBytes,request=" + command.get("kind");
+        return List.of("" + Math.round(sum(command, pattern, "Count") * sum(command, pattern, "Mean")));
+    }
+
     /** One field: how many bytes of a topic a broker of this machine has sent to consumers, by its own count. */
     private List<String> bytesOut(Command command) throws Exception {
         return of(command, "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,topic=" + command.get("topic"), "Count");
@@ -312,14 +319,18 @@ public final class AdminShell {
 
     /** One field: the sum of an attribute of what a broker of this machine counts. */
     private List<String> of(Command command, String pattern, String attribute) throws Exception {
+        return List.of("" + Math.round(sum(command, pattern, attribute)));
+    }
+
+    private double sum(Command command, String pattern, String attribute) throws Exception {
         VirtualMachine broker = VirtualMachine.attach(command.get("process"));
         try (JMXConnector connector = JMXConnectorFactory.connect(new JMXServiceURL(broker.startLocalManagementAgent()))) {
             MBeanServerConnection beans = connector.getMBeanServerConnection();
-            long sum = 0;
+            double sum = 0;
             for (ObjectName name : beans.queryNames(new ObjectName(pattern), null)) {
-                sum += ((Number) beans.getAttribute(name, attribute)).longValue();
+                sum += ((Number) beans.getAttribute(name, attribute)).doubleValue();
             }
-            return List.of("" + sum);
+            return sum;
         } finally {
             broker.detach();
         }

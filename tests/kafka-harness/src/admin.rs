@@ -182,6 +182,12 @@ impl Admin {
         parse(fields.first().map(String::as_str).as_ref())
     }
 
+    /// Tells how many bytes all requests of a kind had to a broker on this machine together, given the number of its process.
+    pub fn all_request_bytes(&self, process: u32, kind: &str) -> Result<u64> {
+        let fields = self.run(Command::new("all-request-bytes").with("process", process).with("kind", kind))?;
+        parse(fields.first().map(String::as_str).as_ref())
+    }
+
     /// Tells how many bytes of a topic a broker on this machine has sent to consumers, given the number of its process.
     pub fn bytes_out(&self, process: u32, topic: &str) -> Result<u64> {
         let fields = self.run(Command::new("bytes-out").with("process", process).with("topic", topic))?;

@@ -30,8 +30,8 @@ async fn measure(task: Task) -> Result<(), Error> {
     let meter = Meter::of(&task);
     let (builder, settings) = builder(&task)?;
     let mode = task.other("mode").unwrap_or("deliveries");
-    if mode == "pair" {
-        return pair::measure(&task, builder, meter).await;
+    if let Some(protocol) = pair::Protocol::of(mode) {
+        return pair::measure(&task, protocol, meter).await;
     }
     let consumer = builder.connect().await?;
     match mode {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bench_meter::{Meter, Task};
-use ottla::{AtLeastOnce, ConsumerBuilder, Handle};
+use ottla::{Assignor, AtLeastOnce, ConsumerBuilder, CooperativeSticky, GroupProtocol, Handle};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
@@ -23,6 +23,35 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// How the group rebalances.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Protocol {
+    Eager,
+    Cooperative,
+    /// KIP-848: the broker says how often it wants heartbeats.
+    Consumer,
+}
+
+impl Protocol {
+    /// The protocol of a mode, if it is one of a pair's.
+    pub(crate) fn of(mode: &str) -> Option<Self> {
+        match mode {
+            "pair" => Some(Self::Eager),
+            "pair-cooperative" => Some(Self::Cooperative),
+            "pair-consumer" => Some(Self::Consumer),
+            _ => None,
+        }
+    }
+
+    fn chosen(self, builder: ConsumerBuilder) -> ConsumerBuilder {
+        match self {
+            Self::Eager => builder,
+            Self::Cooperative => builder.assignors([Arc::new(CooperativeSticky) as Arc<dyn Assignor>]),
+            Self::Consumer => builder.group_protocol(GroupProtocol::Consumer),
+        }
+    }
+}
+
 struct Member {
     handle: Handle,
     records: Arc<AtomicU64>,
@@ -30,14 +59,14 @@ struct Member {
 }
 
 /// Lets two members share what one had, and one of them take over what both had.
-pub(crate) async fn measure(task: &Task, first: ConsumerBuilder, mut meter: Meter) -> Result<(), Error> {
-    let first = Member::join(first).await?;
-    until("the first has read everything", || first.records.load(Ordering::Relaxed) >= task.records).await?;
+pub(crate) async fn measure(task: &Task, protocol: Protocol, mut meter: Meter) -> Result<(), Error> {
+    let first = Member::join(protocol.chosen(builder(task)?.0)).await?;
+    until("the first has read what it is to read alone", || first.records.load(Ordering::Relaxed) >= task.records).await?;
     meter.count(task.records, 0);
     let partitions = first.holds();
 
     let second_joins = Instant::now();
-    let second = Member::join(builder(task)?.0).await?;
+    let second = Member::join(protocol.chosen(builder(task)?.0)).await?;
     until("both have their share", || first.holds() + second.holds() == partitions && second.holds() == partitions / 2).await?;
     meter.tell("shared_s", second_joins.elapsed().as_secs_f64());
 
@@ -49,7 +78,7 @@ pub(crate) async fn measure(task: &Task, first: ConsumerBuilder, mut meter: Mete
     first.task.await??;
     second.handle.shutdown(CLOSE_TIMEOUT);
     second.task.await??;
-    meter.print("ottla, two members", &format!("heartbeat_interval={HEARTBEAT_INTERVAL:?}"));
+    meter.print("ottla, two members", &format!("{protocol:?}, heartbeat_interval={HEARTBEAT_INTERVAL:?}"));
     Ok(())
 }
 
