@@ -41,6 +41,7 @@ pub type Racks = Arc<[Arc<str>]>;
 ///
 /// Made of a topic's name or of a [`TopicPartition`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum TopicOrPartition {
     /// All partitions that the topic has.
     Topic(Arc<str>),
@@ -63,6 +64,12 @@ impl From<&String> for TopicOrPartition {
 impl From<String> for TopicOrPartition {
     fn from(topic: String) -> Self {
         Self::Topic(topic.into())
+    }
+}
+
+impl From<Arc<str>> for TopicOrPartition {
+    fn from(topic: Arc<str>) -> Self {
+        Self::Topic(topic)
     }
 }
 

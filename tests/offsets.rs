@@ -131,10 +131,10 @@ async fn a_group_is_told_with_what_it_committed_and_what_it_never_did() {
         let by_number = |number| &lag.found[&TopicPartition::new("orders", number)];
         assert_eq!([by_number(0).records(), by_number(1).records()], [Some(0), Some(2)], "{release}");
         assert_eq!(by_number(2).end.offset, 1);
+        // Of the last partition something is committed or not, for there was nothing to read.
         let never = usize::from(!stored.contains_key(&("orders".to_owned(), 2)));
         let total = lag.total();
-        let sum = lag.found.values().filter_map(ottla::PartitionLag::records).sum::<i64>();
-        assert_eq!((total.records, total.never_committed, total.failed), (sum, never, 0), "{release}");
+        assert_eq!((total.records, total.never_committed, total.failed), (3 - never as i64, never, 0), "{release}");
         assert_eq!(offsets.committed("strangers").await.expect("answered").found, BTreeMap::new());
         assert_eq!(offsets.lag("strangers").await.expect("answered").total().records, 0);
     }

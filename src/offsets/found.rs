@@ -43,7 +43,7 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
-/// How far behind a group is in one partition.
+/// How far behind a group is in one partition. What a consumer knows of its own, without asking, is a [`Lag`](crate::Lag).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionLag {
@@ -123,6 +123,8 @@ impl PerPartition<PartitionLag> {
 
 impl PartitionLag {
     /// Returns how many offsets lie between what is committed and the end; `None`: nothing was ever committed.
+    ///
+    /// None lie there, too, where what is committed is beyond the end, as after the topic was made anew: compare the two.
     pub fn records(&self) -> Option<i64> {
         let committed = self.committed.as_ref()?;
         Some(self.end.offset.saturating_sub(committed.offset).max(0))

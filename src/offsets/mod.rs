@@ -53,7 +53,8 @@ type Ticket = oneshot::Sender<Outcome>;
 /// that moves, a broker that is restarted) is tried again for [`timeout`](OffsetsBuilder::timeout), and whatever has no answer by then, or
 /// never will, is an [`OffsetsError`] of its own that says what was waited for: the other partitions' answers are there all the same.
 ///
-/// Questions may be asked at the same time, from several tasks. Every question asks the brokers anew: nothing is answered from memory.
+/// Questions may be asked at the same time, from several tasks. Every question asks the brokers anew, and no offset is answered from memory;
+/// partitions that are added to a topic while other questions about it are under way may be found by the next question only.
 /// Dropping it ends its connections and its background task at once.
 ///
 /// # Permissions
@@ -109,7 +110,8 @@ impl Offsets {
     /// Tells the first record whose timestamp is `timestamp_ms` or later, in milliseconds since 1970, with its own timestamp; `None` where
     /// all are older. Java: `offsetsForTimes`, `OffsetSpec.forTimestamp()`.
     ///
-    /// Timestamps below 0 count as 0.
+    /// Timestamps below 0 count as 0. With [`Isolation::ReadCommitted`](crate::Isolation::ReadCommitted) there is none either where the first
+    /// such record lies behind the beginning of a transaction that is still open.
     ///
     /// # Errors
     ///
@@ -122,7 +124,9 @@ impl Offsets {
         self.list(of, Timestamp::AtMs(timestamp_ms.max(0))).await.map(PerPartition::sought)
     }
 
-    /// Tells the record with the highest timestamp, which need not be the last (KIP-734); `None` where there is no record. Needs Kafka 3.0.
+    /// Tells the record with the highest timestamp, which need not be the last (KIP-734); `None` where there is no record, or where it lies
+    /// behind the beginning of a transaction that is still open, with [`Isolation::ReadCommitted`](crate::Isolation::ReadCommitted). Needs
+    /// Kafka 3.0.
     /// Java: `OffsetSpec.maxTimestamp()`.
     ///
     /// # Errors

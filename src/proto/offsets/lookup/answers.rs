@@ -1,11 +1,11 @@
 //! What the answers about offsets mean for the questions.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{Call, Commit, Inquiry, Kind, Listed, Lookup, LookupEvent, TRIES_MAX, Tools};
+use super::{Call, Commit, Inquiry, Kind, Listed, Lookup, LookupEvent, Pending, TRIES_MAX, Tools};
 use crate::{
     error::{OffsetsError, OffsetsErrorKind},
-    model::{BrokerId, TopicPartition},
+    model::{BrokerId, TopicPartition, is_topic_name},
     proto::{
         Answer, CallError,
         backoff::Rng,
@@ -133,18 +133,27 @@ impl<T> Inquiry<T> {
             return self.handle_group_word(now, code, format!("broker {} answered OffsetFetch with {code}", broker.0), tools);
         }
         let group = self.group.take()?;
-        for (partition, word) in answer.partitions {
+        let mut refused = BTreeSet::new();
+        // No topic has another name; a broker that says so must not fill the memory with it.
+        for (partition, word) in answer.partitions.into_iter().filter(|(partition, _)| is_topic_name(partition.topic())) {
             if word.error != ErrorCode::NONE {
+                // Of each topic once: the others are refused for the same reason.
+                if self.found.committed.contains_key(&partition) || !refused.insert(Arc::clone(partition.shared_topic())) {
+                    continue;
+                }
                 let (kind, advice) = match errors::offset_fetch(word.error) {
                     CoordinatorVerdict::TopicUnauthorized => (OffsetsErrorKind::Unauthorized, "allow Describe on the topic"),
                     _ => (OffsetsErrorKind::UnknownTopic, "the coordinator does not know it"),
                 };
                 let message = format!(
-                    "cannot find what group {} has committed for {partition}: broker {} answered OffsetFetch with {}; {advice}",
-                    group.name, broker.0, word.error
+                    "cannot find what group {} has committed for topic {}: broker {} answered OffsetFetch with {}; {advice}",
+                    group.name,
+                    partition.topic(),
+                    broker.0,
+                    word.error
                 );
-                let (topic, number) = (partition.shared_topic().clone(), partition.partition());
-                self.found.errors.push(OffsetsError { kind, topic: Some(topic), partition: Some(number), message });
+                let topic = Some(Arc::clone(partition.shared_topic()));
+                self.found.errors.push(OffsetsError { kind, topic, partition: None, message });
             } else if let Some(position) = word.committed {
                 if group.with_ends {
                     // Of its topic all partitions, for there may be some of which the group has committed nothing.
@@ -196,7 +205,8 @@ impl<T> Inquiry<T> {
         let mut rng = tools.chance();
         let pending = &mut self.group.as_mut()?.pending;
         pending.retry_at = Some(tools.pace.after(now, pending.backoff.fail(&mut rng)));
-        match kind.filter(|_| pending.backoff.failures() >= TRIES_MAX) {
+        let is_hopeless = pending.is_hopeless(kind);
+        match kind.filter(|_| is_hopeless) {
             Some(kind) => self.group_error(kind, &format!("{what}, {TRIES_MAX} times; check the brokers' logs")),
             None => {
                 pending.last = Some(what);
@@ -247,18 +257,26 @@ impl<T> Inquiry<T> {
             LeaderVerdict::UnknownTopic => {
                 tools.refresh = true;
                 let Some(pending) = self.partitions.get_mut(partition) else { return };
-                pending.missing_since.get_or_insert(now);
+                let since = *pending.missing_since.get_or_insert(now);
                 if pending.is_missing_for_good(now) {
                     self.fail(partition, OffsetsErrorKind::UnknownTopic, &format!("{what}; it does not exist (any more)"));
                 } else {
                     self.try_again(now, rng, partition, None, what, tools);
+                    // Unless leaders say something else in between, it goes on to be missing.
+                    if let Some(pending) = self.partitions.get_mut(partition) {
+                        pending.missing_since = Some(since);
+                    }
                 }
             }
             LeaderVerdict::TopicUnauthorized | LeaderVerdict::Forbidden => {
                 self.fail(partition, OffsetsErrorKind::Unauthorized, &format!("{what}; allow Describe on the topic"));
             }
             LeaderVerdict::Incompatible => {
-                self.fail(partition, OffsetsErrorKind::Incompatible, &format!("{what}; upgrade the brokers"));
+                let advice = match code {
+                    ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT => "its records are of before Kafka 0.10, and have no timestamps",
+                    _ => "upgrade the brokers",
+                };
+                self.fail(partition, OffsetsErrorKind::Incompatible, &format!("{what}; {advice}"));
             }
             LeaderVerdict::Unexpected => self.try_again(now, rng, partition, protocol, what, tools),
         }
@@ -276,9 +294,19 @@ impl<T> Inquiry<T> {
     ) {
         let Some(pending) = self.partitions.get_mut(partition) else { return };
         pending.retry_at = Some(tools.pace.after(now, pending.backoff.fail(rng)));
-        match kind.filter(|_| pending.backoff.failures() >= TRIES_MAX) {
+        pending.missing_since = None;
+        let is_hopeless = pending.is_hopeless(kind);
+        match kind.filter(|_| is_hopeless) {
             Some(kind) => self.fail(partition, kind, &format!("{what}, {TRIES_MAX} times; check the brokers' logs")),
             None => pending.last = Some(what),
         }
+    }
+}
+
+impl Pending {
+    /// Counts answers that make no sense, where there is a kind of error for them; says whether there were enough in a row.
+    fn is_hopeless(&mut self, kind: Option<OffsetsErrorKind>) -> bool {
+        self.nonsense = if kind.is_some() { self.nonsense + 1 } else { 0 };
+        self.nonsense >= TRIES_MAX
     }
 }

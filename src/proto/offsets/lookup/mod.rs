@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     error::{OffsetsError, OffsetsErrorKind},
-    model::{BrokerId, Position, TopicOrPartition, TopicPartition},
+    model::{BrokerId, Position, TopicOrPartition, TopicPartition, is_topic_name},
     proto::{
         Ask, ClusterView, Deadline, Owner, Target,
         backoff::{Backoff, Pace, Rng},
@@ -35,6 +35,10 @@ use crate::{
 const MISSING_AFTER: Duration = Duration::from_secs(3);
 /// After how many failures in a row an answer that makes no sense is not hoped to become a better one.
 const TRIES_MAX: u32 = 5;
+/// Requests have no room for a longer one.
+const GROUP_NAME_MAX: usize = i16::MAX as usize;
+/// How much of a name that cannot be one is shown.
+const TOPIC_NAME_SHOWN: usize = 249;
 
 #[derive(Clone, Debug)]
 pub(crate) struct LookupConfig {
@@ -146,6 +150,8 @@ struct Pending {
     missing_since: Option<Instant>,
     /// Metadata know of no such thing: it waits for better ones.
     absent: bool,
+    /// How many answers in a row made no sense.
+    nonsense: u32,
     /// What came of asking last.
     last: Option<String>,
 }
@@ -192,26 +198,37 @@ impl<T> Lookup<T> {
     /// Takes a question in, which is answered within `timeout`. `id` is for [`forget`](Self::forget), and used once.
     pub(crate) fn ask(&mut self, now: Instant, id: u64, question: Question, timeout: Duration, ticket: T) {
         let (mut topics, mut partitions, mut at, mut group) = (BTreeMap::new(), BTreeMap::new(), Timestamp::Latest, None);
+        let mut found = Found::default();
         match question {
             Question::List { of, at: sought } => {
                 at = sought;
                 for of in of {
                     match of {
+                        // Asked of a broker, it would be the end of the connection on which others ask.
+                        TopicOrPartition::Topic(topic) if !is_topic_name(&topic) => found.errors.push(no_name(topic)),
+                        TopicOrPartition::Partition(of) if !is_topic_name(of.topic()) => {
+                            found.errors.push(no_name(Arc::clone(of.shared_topic())));
+                        }
                         TopicOrPartition::Topic(topic) => drop(topics.insert(topic, self.tools.pending())),
                         TopicOrPartition::Partition(partition) => drop(partitions.insert(partition, self.tools.pending())),
                     }
                 }
             }
-            Question::Committed { group: name } | Question::Lag { group: name } if name.is_empty() => {
-                let message = "a consumer group needs a name".to_owned();
+            Question::Committed { group: name } | Question::Lag { group: name }
+                if !(1..=GROUP_NAME_MAX).contains(&name.len()) =>
+            {
+                let message = format!("a consumer group needs a name, of {GROUP_NAME_MAX} bytes at most");
                 let error = OffsetsError { kind: OffsetsErrorKind::Refused, topic: None, partition: None, message };
                 return self.events.push_back(LookupEvent::Answered { ticket, outcome: Err(error) });
             }
             Question::Committed { group: name } => group = Some(self.tools.group(name, false)),
             Question::Lag { group: name } => group = Some(self.tools.group(name, true)),
         }
+        // What is known of a topic for another question's sake may be old.
+        if topics.keys().any(|topic| self.watched.contains(topic)) {
+            self.refresh();
+        }
         let deadline = now + timeout;
-        let found = Found::default();
         self.inquiries.insert(id, Inquiry { ticket, timeout, deadline, at, group, topics, partitions, found });
         self.watch();
     }
@@ -321,7 +338,9 @@ impl<T> Lookup<T> {
             let error = error(format!("the partitions of topic {topic}"), pending, Some(Arc::clone(topic)), None);
             inquiry.found.errors.push(error);
         }
-        for (partition, pending) in &inquiry.partitions {
+        // Of a topic that is told as a whole, not each partition by itself.
+        let others = inquiry.partitions.iter().filter(|(partition, _)| !inquiry.topics.contains_key(partition.topic()));
+        for (partition, pending) in others {
             let tried = format!("{} of {partition}", name_of(at));
             let (topic, number) = (Arc::clone(partition.shared_topic()), partition.partition());
             inquiry.found.errors.push(error(tried, pending, Some(topic), Some(number)));
@@ -400,7 +419,7 @@ impl<T> Inquiry<T> {
             match see(view, partition.topic(), Some(partition.partition())) {
                 Sight::Good => {
                     if std::mem::take(&mut pending.absent) {
-                        pending.retry_at = None;
+                        (pending.retry_at, pending.missing_since) = (None, None);
                     }
                 }
                 Sight::Refused(kind, why) => failed.push((partition.clone(), kind, why)),
@@ -512,7 +531,7 @@ impl Pending {
 impl Tools {
     fn pending(&self) -> Pending {
         let backoff = Backoff::new(self.config.retry_backoff, self.config.retry_backoff_max);
-        Pending { call: None, backoff, retry_at: None, missing_since: None, absent: false, last: None }
+        Pending { call: None, backoff, retry_at: None, missing_since: None, absent: false, nonsense: 0, last: None }
     }
 
     fn group(&self, name: Arc<str>, with_ends: bool) -> Group {
@@ -555,6 +574,14 @@ fn see(view: &ClusterView, topic: &str, number: Option<i32>) -> Sight {
         Some(Some(partition)) if partition.leader.is_none() => Sight::NotYet("no broker leads it".to_owned()),
         Some(Some(_)) => Sight::Good,
     }
+}
+
+/// No topic can have this name.
+fn no_name(topic: Arc<str>) -> OffsetsError {
+    let shown: String = topic.chars().take(TOPIC_NAME_SHOWN).collect();
+    let message =
+        format!("{shown:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"; check it");
+    OffsetsError { kind: OffsetsErrorKind::UnknownTopic, topic: Some(topic), partition: None, message }
 }
 
 /// Names what is asked for, for the text of an error.

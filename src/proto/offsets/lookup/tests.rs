@@ -420,7 +420,7 @@ fn a_missing_permission_is_said_at_once_and_holds_nothing_else_up() {
     check(led_by(&[1]), committed(), &script, &[&of_group]);
 
     let words = vec![(0, ErrorCode::TOPIC_AUTHORIZATION_FAILED, -1), (1, NONE, 8)];
-    let of_partition = "Unauthorized: cannot find what group g has committed for orders-0: broker 2 answered OffsetFetch with \
+    let of_partition = "Unauthorized: cannot find what group g has committed for topic orders: broker 2 answered OffsetFetch with \
                         TOPIC_AUTHORIZATION_FAILED (29); allow Describe on the topic";
     let script = [("any: find g", Coordinator(Ok(2))), ("learn 2", Nothing), ("2: committed g", Committed(NONE, words))];
     check(led_by(&[1]), committed(), &script, &["orders-1 committed 8", of_partition]);
@@ -621,6 +621,7 @@ fn questions_are_apart_and_each_has_one_answer() {
     h.ask(1, of_topic(Timestamp::Earliest), "first");
     h.ask(2, of_topic(Timestamp::Latest), "second");
     assert_eq!(told(&h.next()), "watch orders", "both are about it");
+    assert_eq!(told(&h.next()), "refresh", "what the first one has found may be old for the second");
     let (Deed::Ask(first), Deed::Ask(second)) = (h.next(), h.next()) else { panic!("an event") };
     assert!(h.next_now().is_none(), "one request for each");
     let late = first.clone();
@@ -666,7 +667,72 @@ fn what_is_the_end_of_all_hope_is_said_to_everybody() {
 #[test]
 fn questions_about_nothing_are_answered_at_once() {
     assert_eq!(check(led_by(&[1]), of_partitions(&[], Timestamp::Latest), &[], &[]), Duration::ZERO);
-    for question in [Question::Committed { group: "".into() }, Question::Lag { group: "".into() }] {
-        check(led_by(&[1]), question, &[], &["Refused: a consumer group needs a name"]);
+}
+
+#[test]
+fn a_name_that_no_topic_can_have_is_said_at_once_and_never_asked_for() {
+    let long = "x".repeat(40_000);
+    let of = vec![TopicOrPartition::from(long.as_str()), TopicPartition::new("a b", 3).into(), partition(0).into()];
+    let question = Question::List { of, at: Timestamp::Latest };
+    let rule = "is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"; check it";
+    let [of_long, of_other] = [&long[..249], "a b"].map(|name| format!("UnknownTopic: {name:?} {rule}"));
+    let script = [("watch orders", Nothing), ("1: list 0", Listed(vec![(0, NONE, 7)]))];
+    check(led_by(&[1]), question, &script, &["orders-0 7", &of_long, &of_other]);
+    let of_group = "Refused: a consumer group needs a name, of 32767 bytes at most";
+    for group in [String::new(), long] {
+        check(led_by(&[1]), Question::Committed { group: group.as_str().into() }, &[], &[of_group]);
+        check(led_by(&[1]), Question::Lag { group: group.into() }, &[], &[of_group]);
     }
+}
+
+#[test]
+fn only_nonsense_counts_for_nonsense() {
+    let moved = || Listed(vec![(0, ErrorCode::NOT_LEADER_OR_FOLLOWER, -1)]);
+    let mut script = vec![("watch orders", Nothing)];
+    for _ in 0..4 {
+        script.extend([("1: list 0", moved()), ("refresh", Nothing), ("1: list 0", Listed(vec![]))]);
+    }
+    script.push(("1: list 0", Listed(vec![(0, NONE, 7)])));
+    check(led_by(&[1]), of_topic(Timestamp::Latest), &script, &["orders-0 7"]);
+    let coordinator = || ("any: find g", Coordinator(Ok(2)));
+    let mut script = vec![];
+    for _ in 0..5 {
+        script.extend([coordinator(), ("learn 2", Nothing), ("2: committed g", lost()), ("refresh", Nothing)]);
+    }
+    script.extend([coordinator(), ("learn 2", Nothing), ("2: committed g", Committed(ErrorCode(999), vec![]))]);
+    script.push(("2: committed g", Committed(NONE, vec![(0, NONE, 7)])));
+    check(led_by(&[1]), committed(), &script, &["orders-0 committed 7"]);
+}
+
+#[test]
+fn a_partition_is_missing_only_while_nobody_says_something_else() {
+    let mut script = vec![("watch orders", Nothing)];
+    for code in [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::NOT_LEADER_OR_FOLLOWER] {
+        for _ in 0..6 {
+            script.extend([("1: list 0", Listed(vec![(0, code, -1)])), ("refresh", Nothing)]);
+        }
+    }
+    let unknown = || ("1: list 0", Listed(vec![(0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1)]));
+    script.extend([unknown(), ("refresh", Nothing), ("1: list 0", Listed(vec![(0, NONE, 7)]))]);
+    let took = check(led_by(&[1]), of_topic(Timestamp::Latest), &script, &["orders-0 7"]);
+    assert!(took > MISSING_AFTER);
+}
+
+#[test]
+fn what_a_broker_makes_up_fills_no_memory() {
+    let fetched = |error| FetchedOffset { error, committed: None, metadata: None };
+    let refused = (0..1000).map(|number| (partition(number), fetched(ErrorCode::TOPIC_AUTHORIZATION_FAILED)));
+    let long: Arc<str> = "x".repeat(30_000).into();
+    let made_up =
+        (0..1000).map(|number| (TopicPartition::new(Arc::clone(&long), number), fetched(ErrorCode::TOPIC_AUTHORIZATION_FAILED)));
+    let answer = OffsetFetchResponse { error: NONE, partitions: refused.chain(made_up).collect() };
+    let mut h = Harness::new(led_by(&[1]));
+    h.ask(1, committed(), "it");
+    let Deed::Ask(ask) = h.next() else { panic!("nothing is asked") };
+    h.reply(Some(ask), Coordinator(Ok(2)));
+    assert_eq!(told(&h.next()), "learn 2");
+    let Deed::Ask(Ask { owner: Owner::Lookup(call), .. }) = h.next() else { panic!("nothing is asked") };
+    h.lookup.handle_answer(h.now, call, Ok(Response::OffsetFetch(answer)));
+    let Deed::Event(LookupEvent::Answered { outcome: Ok(found), .. }) = h.next() else { panic!("no answer") };
+    assert_eq!(found.errors.len(), 1, "of each topic once, and none of what is no topic");
 }
