@@ -463,7 +463,7 @@ impl ConsumerBuilder {
         let seed = seed();
         let group: Arc<str> = self.group_id.as_str().into();
         let instance_id: Option<Arc<str>> = self.group_instance_id.as_deref().map(Into::into);
-        let rack: Option<Arc<str>> = self.client_rack.as_deref().map(Into::into);
+        let rack: Option<Arc<str>> = self.client_rack.as_deref().filter(|rack| !rack.is_empty()).map(Into::into);
         let isolation = self.isolation.into();
         let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
         let &Connecting { request_timeout, metadata_max_age, retry_backoff, retry_backoff_max, .. } = &self.connecting;

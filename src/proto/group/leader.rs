@@ -157,7 +157,7 @@ impl Snapshot {
                 Some(format!("topic {topic} has {} partitions instead of {}", now.partitions, then.partitions))
             }
             (Some(then), Some(now)) if self.minds_racks && then.racks != now.racks => {
-                Some(format!("replicas of topic {topic} are in other racks than before"))
+                Some(format!("replicas of topic {topic} are in other racks than was known"))
             }
             _ => None,
         })

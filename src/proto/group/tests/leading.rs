@@ -240,7 +240,7 @@ fn the_leader_assigns_by_racks_and_rejoins_when_replicas_move_to_others() {
     assert_eq!(rig.told(), ["rejoining", "release"]);
     rig.released();
     let join = rig.asks.iter().find(|ask| ask.request.api() == Api::JoinGroup).expect("joins");
-    assert_eq!(join_request(join).reason.as_deref(), Some("replicas of topic t are in other racks than before"));
+    assert_eq!(join_request(join).reason.as_deref(), Some("replicas of topic t are in other racks than was known"));
 }
 
 #[test]
