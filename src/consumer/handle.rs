@@ -179,7 +179,8 @@ impl Handle {
     }
 
     /// Gives back all partitions, as in any rebalance, and leaves the group; the stream waits until something is
-    /// [subscribed](Self::subscribe) to again, or it is closed. Java: `unsubscribe`.
+    /// [subscribed](Self::subscribe) to again, or it is closed. The group waits for a static member to come back, until its session ends, before
+    /// it gives its partitions to others. Java: `unsubscribe`.
     pub fn unsubscribe(&self) {
         self.inbox.command(Command::Subscribe(Selection::default()));
     }

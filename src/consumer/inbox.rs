@@ -704,29 +704,27 @@ impl Inbox {
         wakers.wake();
     }
 
-    /// Goes on elsewhere.
+    /// Goes on elsewhere: from this moment on nothing is handed out from where reading was.
     pub(crate) fn seek(&self, partition: &TopicPartition, to: SeekTarget) {
-        self.halt(partition, Command::Seek { partition: partition.clone(), to });
-    }
-
-    /// Lets reading begin anew by this command: from this moment on nothing is handed out from where it was.
-    fn halt(&self, partition: &TopicPartition, command: Command) {
         let mut garbage = Vec::new();
         let wakers = {
             let mut state = self.lock();
-            let state = &mut *state;
             let mut wakers = Wakers::default();
-            if let Some(lane) = state.lanes.get_mut(partition).filter(|lane| lane.started && !lane.revoking) {
-                lane.assigned.fence();
-                self.purge(lane, &mut garbage, &mut state.redeliveries);
-                wakers.add(lane.waiting.take());
-                wakers.add(state.waiting.take());
-            }
-            self.command(command);
+            self.halt(&mut state, partition, &mut wakers, &mut garbage);
+            self.command(Command::Seek { partition: partition.clone(), to });
             wakers
         };
         drop(garbage);
         wakers.wake();
+    }
+
+    fn halt(&self, state: &mut State, partition: &TopicPartition, wakers: &mut Wakers, garbage: &mut Vec<Redelivery>) {
+        if let Some(lane) = state.lanes.get_mut(partition).filter(|lane| lane.started && !lane.revoking) {
+            lane.assigned.fence();
+            self.purge(lane, garbage, &mut state.redeliveries);
+            wakers.add(lane.waiting.take());
+            wakers.add(state.waiting.take());
+        }
     }
 
     pub(crate) fn lag(&self) -> Vec<Lag> {
@@ -797,15 +795,24 @@ impl Inbox {
 
     /// A partition's stream was dropped: a drain may have waited for that. If the partition is still assigned, it is offered again.
     pub(crate) fn released(&self, handle: &PartitionHandle) {
-        let abandoned = {
-            let state = self.lock();
+        let mut garbage = Vec::new();
+        let wakers = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let mut wakers = Wakers::default();
             let lane = state.lanes.get(&handle.partition).filter(|lane| lane.is(handle) && !lane.assigned.is_fenced());
-            lane.filter(|_| !state.ended).map(|lane| lane.assigned.watermark())
+            match lane.filter(|_| !state.ended).map(|lane| Arc::clone(&lane.assigned)) {
+                Some(assigned) => {
+                    // In this order, under one lock: what is acknowledged later does not count, and nobody tells the core of less than it knows.
+                    self.halt(state, &handle.partition, &mut wakers, &mut garbage);
+                    self.command(Command::Reopen { handle: handle.clone(), finished: assigned.watermark() });
+                }
+                None => self.command(Command::Nudge),
+            }
+            wakers
         };
-        match abandoned {
-            Some(finished) => self.halt(&handle.partition, Command::Reopen { handle: handle.clone(), finished }),
-            None => self.command(Command::Nudge),
-        }
+        drop(garbage);
+        wakers.wake();
     }
 
     /// Resolves when the first broker has answered, or with the first problem there is.

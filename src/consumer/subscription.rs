@@ -34,7 +34,8 @@ impl Subscription {
     }
 
     /// Adds every topic whose whole name matches this regular expression, also those that are yet to be created: they are found within
-    /// [`metadata_max_age`](super::ConsumerBuilder::metadata_max_age), and at once when the group rebalances.
+    /// [`metadata_max_age`](super::ConsumerBuilder::metadata_max_age), and when the group rebalances (by the new protocol: when this member is
+    /// assigned something).
     ///
     /// The syntax is that of the crate [`regex`](https://docs.rs/regex). The member itself compares: it asks for all topics that this user may
     /// describe. Java: `subscribe(Pattern)`.
@@ -74,14 +75,11 @@ impl Subscription {
             return Err(invalid("subscribe", why));
         }
         let topics = self.topics.iter().map(|topic| topic.as_str().into()).collect();
-        if self.patterns.is_empty() {
-            return Ok(Selection { topics, pattern: None });
-        }
         let pattern = TopicPattern::new(&self.patterns, &self.excluded, self.internal).map_err(|error| {
-            let setting = if self.patterns.contains(&error.pattern) { "subscribe_pattern" } else { "exclude_pattern" };
+            let setting = if error.is_of_excluded { "exclude_pattern" } else { "subscribe_pattern" };
             invalid(setting, format!("{:?} is no regular expression: {}", error.pattern, error.why))
         })?;
-        Ok(Selection { topics, pattern: Some(Arc::new(pattern)) })
+        Ok(Selection { topics, pattern: (!self.patterns.is_empty()).then(|| Arc::new(pattern)) })
     }
 }
 
@@ -121,6 +119,9 @@ mod tests {
         check(["no spaces"].into(), "subscribe", "\"no spaces\" is no topic name");
         check(["orders.*"].into(), "subscribe", "subscribe_pattern");
         check(Subscription::new().pattern("or(ders"), "subscribe_pattern", "\"or(ders\" is no regular expression");
+        check(Subscription::from(["orders"]).exclude_pattern("[x"), "exclude_pattern", "\"[x\" is no regular expression");
+        // Each is one by itself, and not between the brackets that are put around it.
+        check(Subscription::new().pattern("o.*").exclude_pattern("(?x)o #o"), "exclude_pattern", "(?x)o #o");
         check(Subscription::new().pattern("o.*").exclude_pattern("[x"), "exclude_pattern", "\"[x\" is no regular expression");
     }
 

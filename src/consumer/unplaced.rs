@@ -86,7 +86,8 @@ impl Stream for UnplacedPartitions {
 
 /// A partition that was assigned, and of which nothing is fetched before the program says where to begin.
 ///
-/// A rebalance does not wait for it. If it is dropped while the partition is still assigned, it comes again.
+/// A rebalance does not wait for it. While a program waits neither for the next partition nor for records, as when it loads state between the
+/// two, [`processing_timeout`](super::ConsumerBuilder::processing_timeout) runs: load in a task of its own. If it is dropped while the partition is still assigned, it comes again.
 #[must_use = "nothing is read of a partition before it is said where to begin"]
 pub struct UnplacedPartition {
     stream: PartitionStream,
@@ -101,7 +102,7 @@ impl UnplacedPartition {
     /// Begins to read, at `SeekTo::Offset` of the first record that the store does not have, say.
     ///
     /// An offset that is not in the log (any more) is an error of the kind [`NoOffset`](crate::ConsumeErrorKind::NoOffset) on the stream of
-    /// partitions, and the partition rests until a [seek](super::Handle::seek) brings it again; an
+    /// partitions, and the partition rests until a [seek](super::Handle::seek), or the end of its stream, brings it again; an
     /// [`offset_reset`](super::ConsumerBuilder::offset_reset) has no say here.
     ///
     /// If the partition was given to somebody else meanwhile, the stream ends at once.

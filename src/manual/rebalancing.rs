@@ -32,7 +32,8 @@
 //!
 //! By [pattern](crate::ConsumerBuilder::subscribe_pattern) a member asks for all topics that its user may describe, and compares their names: when
 //! metadata are old ([`metadata_max_age`](crate::ConsumerBuilder::metadata_max_age)), and whenever its group rebalances, so that what one member
-//! has found is found by all of them in the same rebalance. A topic that no broker has told of for three seconds does not match any more; its
+//! has found is found by all of them in the same rebalance (by the new protocol, where a member hears of others' changes only by what it is
+//! assigned, whenever it is assigned something). A topic that no broker has told of for three seconds does not match any more; its
 //! partitions are given back without a word on the stream. What is subscribed to may also be changed, or given up for a while
 //! ([`Handle::subscribe`](crate::Handle::subscribe), [`Handle::unsubscribe`](crate::Handle::unsubscribe)): a cooperative member and one by the new
 //! protocol read on what they keep.

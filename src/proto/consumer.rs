@@ -343,12 +343,12 @@ impl Consumer {
                 self.start = start;
                 self.joined = true;
                 self.cluster.want_coordinator(now);
-                self.follow_selection(now);
+                self.follow_selection(now, true);
             }
             Command::Subscribe(selection) => {
                 self.selection = selection;
                 self.want_topics(now);
-                self.follow_selection(now);
+                self.follow_selection(now, true);
             }
             Command::Progress(progress) => self.handle_progress(now, progress),
             Command::Taken { chunks } => {
@@ -478,14 +478,14 @@ impl Consumer {
             return;
         }
         self.committer.handle_finished(now, &handle, finished);
-        let undone = self.committer.undone(&handle);
+        let commits = self.committer.take(&handle);
         let handle = self.renew(&handle.partition);
         match self.start {
             Start::Committed => self.start_at(now, handle.clone(), finished, None),
             Start::Placed => self.events.push_back(Event::Unplaced(handle.clone())),
         }
-        if let Some(undone) = undone {
-            self.committer.carry_on(now, &handle, undone);
+        if let Some(commits) = commits {
+            self.committer.carry_on(&handle, commits);
         }
     }
 
@@ -561,7 +561,12 @@ impl Consumer {
 
     /// Begins reading at `position`.
     fn start_at(&mut self, now: Instant, handle: PartitionHandle, position: Position, committed: Option<Position>) {
+        // There are some where the program dropped the partition's stream, and has placed it anew.
+        let commits = self.committer.take(&handle);
         self.committer.assign(now, &handle, position, committed);
+        if let Some(commits) = commits {
+            self.committer.carry_on(&handle, commits);
+        }
         self.fetcher.add(now, &handle, position, self.cluster.view());
         if let Some(owned) = self.owned.get_mut(&handle.partition) {
             owned.started = true;
@@ -609,7 +614,7 @@ impl Consumer {
             ClusterEvent::MetadataChanged => {
                 self.leave_topics_that_are_gone(now);
                 if self.selection.pattern.is_some() {
-                    self.follow_selection(now);
+                    self.follow_selection(now, false);
                 }
                 let view = self.cluster.view();
                 self.group.handle_metadata(now, view);
@@ -657,6 +662,10 @@ impl Consumer {
                     handles.extend(kept.iter().map(|partition| self.renew(partition)));
                 }
                 self.want_topics(now);
+                if self.group.holds_by_topic_id() {
+                    // By the new protocol nobody hears of a rebalance but by this.
+                    self.look_for_matches(now);
+                }
                 self.liveness.last_active = now;
                 self.liveness.next_look = now + self.settings.processing_timeout / 8;
                 self.events.push_back(Event::Assigned { generation: generation.0, member_id, handles: handles.clone() });
@@ -669,10 +678,7 @@ impl Consumer {
             GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "an assignment names topics that are not known"),
             GroupEvent::FallBack => self.group.fall_back(now, self.cluster.view()),
             GroupEvent::Rejoining { why } => {
-                if self.selection.pattern.is_some() {
-                    // What another member has just found is found by all in one rebalance, not by each in one of its own.
-                    self.cluster.refresh_metadata(now, "the group rebalances, perhaps for a topic that is new");
-                }
+                self.look_for_matches(now);
                 self.events.push_back(Event::Rejoining { why });
             }
             GroupEvent::Left => {
@@ -708,10 +714,14 @@ impl Consumer {
                 let finished = self.committer.finished(&handle).filter(|_| started && back);
                 let position = finished.filter(|finished| finished.offset < position.offset).unwrap_or(position);
                 if let Some(truncated) = truncated {
+                    let next = match self.start {
+                        Start::Committed => format!("reading goes on at offset {}", position.offset.0),
+                        Start::Placed => "the program is to say again where to begin".to_owned(),
+                    };
                     let what = format!(
                         "the log of {} was truncated to offset {}, below {}, which had been read or committed (an unclean leader election): \
-                         reading goes on at offset {}",
-                        handle.partition, truncated.to.offset.0, truncated.from.offset.0, position.offset.0
+                         {next}",
+                        handle.partition, truncated.to.offset.0, truncated.from.offset.0
                     );
                     let partition = Some(handle.partition.clone());
                     self.tell(Problem { kind: ProblemKind::Truncated, partition, code: None, what, fatal: false });
@@ -779,15 +789,22 @@ impl Consumer {
         self.cluster.want_topics(now, Wanted { named, held, pattern: self.selection.pattern.clone() });
     }
 
-    /// Tells the group what is wanted now.
-    fn follow_selection(&mut self, now: Instant) {
+    /// What another member has just found is found by all in one rebalance, not by each in one of its own.
+    fn look_for_matches(&mut self, now: Instant) {
+        if self.selection.pattern.is_some() {
+            self.cluster.refresh_metadata(now, "the group rebalances, perhaps for a topic that is new");
+        }
+    }
+
+    /// Tells the group what is wanted now: because the program asked for it, or topics have come or gone.
+    fn follow_selection(&mut self, now: Instant, is_asked: bool) {
         if !self.joined || self.closing.is_some() {
             return;
         }
         // With less than all that matches, the group would rebalance for nothing.
         let Some(matching) = self.cluster.matching_topics() else { return };
         let topics = self.selection.topics.union(matching).cloned().collect();
-        self.group.handle_subscribe(now, topics);
+        self.group.handle_subscribe(now, topics, is_asked);
     }
 
     /// Tells the user; a fatal problem ends the consumer, whatever else was going on.

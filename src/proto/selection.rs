@@ -24,6 +24,7 @@ pub(crate) struct TopicPattern {
 #[derive(Debug)]
 pub(crate) struct BadPattern {
     pub(crate) pattern: String,
+    pub(crate) is_of_excluded: bool,
     pub(crate) why: String,
 }
 
@@ -34,7 +35,8 @@ impl TopicPattern {
     ///
     /// The first that is no regular expression.
     pub(crate) fn new(included: &[String], excluded: &[String], internal: bool) -> Result<Self, BadPattern> {
-        Ok(Self { included: whole(included)?, excluded: whole(excluded)?, internal })
+        let bad = |is_of_excluded| move |(pattern, why)| BadPattern { pattern, is_of_excluded, why };
+        Ok(Self { included: whole(included).map_err(bad(false))?, excluded: whole(excluded).map_err(bad(true))?, internal })
     }
 
     /// Says whether a topic of this name is wanted.
@@ -59,15 +61,21 @@ const BEGIN: &str = r"\A(?:";
 const END: &str = r")\z";
 
 /// Makes expressions that match a whole name or nothing. Names of topics are ASCII, so that no tables of Unicode are needed.
-fn whole(patterns: &[String]) -> Result<RegexSet, BadPattern> {
+///
+/// # Errors
+///
+/// The first that is none, and why.
+fn whole(patterns: &[String]) -> Result<RegexSet, (String, String)> {
     let set = |patterns: &[String]| RegexSetBuilder::new(patterns).unicode(false).build();
+    let mut anchored = Vec::new();
     for pattern in patterns {
         // By itself first, so that what is said of it is said of what the user wrote.
-        let by_itself = set(std::slice::from_ref(pattern));
-        by_itself.map_err(|error| BadPattern { pattern: pattern.clone(), why: error.to_string() })?;
+        for alone in [pattern.clone(), format!("{BEGIN}{pattern}{END}")] {
+            set(std::slice::from_ref(&alone)).map_err(|error| (pattern.clone(), error.to_string()))?;
+        }
+        anchored.push(format!("{BEGIN}{pattern}{END}"));
     }
-    let anchored: Vec<_> = patterns.iter().map(|pattern| format!("{BEGIN}{pattern}{END}")).collect();
-    set(&anchored).map_err(|error| BadPattern { pattern: patterns.join(" | "), why: error.to_string() })
+    set(&anchored).map_err(|error| (patterns.join(" | "), error.to_string()))
 }
 
 fn stripped(anchored: &str) -> &str {

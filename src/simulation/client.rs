@@ -23,7 +23,7 @@ use crate::{
     error::ConsumeError,
     model::TopicPartition,
     proto::{
-        Deadline,
+        Deadline, PartitionHandle,
         consumer::Consumer as Core,
         message::{Command, Event, Input, Output, SeekTarget, Unfinished},
     },
@@ -45,6 +45,8 @@ pub(super) struct Client {
     revoking_since: Duration,
     /// Every partition that it holds, and whether it is being revoked.
     pub(super) holds: BTreeMap<TopicPartition, bool>,
+    /// As what it holds each, by the core's last word.
+    assignments: BTreeMap<TopicPartition, u64>,
     /// What it works on, with when that is done.
     pub(super) in_hand: VecDeque<(Instant, Work)>,
     /// How often reading of a partition began anew: acks of what was handed out before count for nothing.
@@ -92,6 +94,7 @@ impl World {
             is_closing: false,
             revoking_since: Duration::ZERO,
             holds: BTreeMap::new(),
+            assignments: BTreeMap::new(),
             in_hand: VecDeque::new(),
             eras: BTreeMap::new(),
             wakeups: 0,
@@ -291,13 +294,13 @@ impl World {
             Command::Reopen { handle, finished } => {
                 let of = &handle.partition;
                 self.story.tell(at, Who::Client(client), || format!("begins anew in {of}, at {}", finished.offset.0));
-                if self.clients[client].holds.get(of) == Some(&false) {
+                if self.clients[client].has(handle) {
                     self.seek_begins(client, of, SeekTarget::Offset(finished.offset));
                 }
             }
             Command::Place { handle, at: to } => {
                 self.story.tell(at, Who::Client(client), || format!("begins {} at {to:?}", handle.partition));
-                if self.clients[client].holds.get(&handle.partition) == Some(&false) {
+                if self.clients[client].has(handle) {
                     self.seek_begins(client, &handle.partition, *to);
                 }
             }
@@ -321,6 +324,12 @@ impl World {
         let at = self.now - self.start;
         let one = &mut self.clients[client];
         let judge = self.judges.get_mut(&one.group).expect("made when the client joined");
+        let handles = match &event {
+            Event::Assigned { handles, .. } => &handles[..],
+            Event::Started { handle, .. } | Event::Unplaced(handle) => std::slice::from_ref(handle),
+            _ => &[],
+        };
+        one.assignments.extend(handles.iter().map(|handle| (handle.partition.clone(), handle.assignment)));
         match &event {
             Event::Assigned { handles, generation, .. } => {
                 one.holds.extend(handles.iter().map(|handle| (handle.partition.clone(), false)));
@@ -500,6 +509,12 @@ impl World {
 impl Client {
     pub(super) fn is_awake(&self) -> bool {
         !self.is_dead && self.mail.is_none()
+    }
+
+    /// Whether it holds this as it was given to it last, and is not giving it back.
+    fn has(&self, handle: &PartitionHandle) -> bool {
+        let is_held = self.holds.get(&handle.partition) == Some(&false);
+        is_held && self.assignments.get(&handle.partition) == Some(&handle.assignment)
     }
 
     pub(super) fn is_frozen(&self) -> bool {

@@ -245,3 +245,25 @@ fn what_was_acknowledged_before_a_stream_was_dropped_is_committed() {
         assert_eq!(world.committed(&orders(0)), Some(7));
     }
 }
+
+/// Where it is placed again at once, nothing having come meanwhile, nothing but the close would commit it.
+#[test]
+fn what_was_acknowledged_before_a_partition_was_placed_again_is_committed() {
+    // The second time the store has gone further than this program knew.
+    for at in [10, 12] {
+        let mut program = Program::new();
+        let [first, second] = program.both();
+        program.world.produce(0, 5);
+        let mut first = first.start_from(SeekTo::Offset(4));
+        let deliveries = program.deliveries(&mut first);
+        program.run(secs(1));
+        deliveries.into_iter().take(6).for_each(Delivery::ack);
+        drop(first);
+        program.world.settle(program.client);
+        let first = program.next().start_from(SeekTo::Offset(at));
+        program.world.settle(program.client);
+        program.run(secs(5));
+        assert_eq!(program.world.committed(&orders(0)), Some(at), "placed at {at}");
+        drop((first, second));
+    }
+}

@@ -5,6 +5,8 @@
 //!
 //! The part to copy is `worker.rs`.
 
+#![allow(clippy::disallowed_methods, reason = "an example takes real time")]
+
 mod worker;
 
 use std::{

@@ -103,7 +103,7 @@ impl Classic {
             assignor = selected, "joined"
         );
         if topics != self.subscription {
-            self.schedule(now, Pace::Asked, "the subscription has changed".to_owned());
+            self.schedule(now, self.changed, "the subscription has changed".to_owned());
             return self.advance(|_| State::Unjoined);
         }
         if leads && !response.members.is_empty() {
@@ -204,7 +204,7 @@ impl Classic {
         let State::Syncing { round, .. } = &self.state else { return };
         let foreign = partitions.iter().find(|partition| round.topics.binary_search(partition.shared_topic()).is_err());
         let again = if round.topics != self.subscription {
-            Some((Pace::Asked, "the subscription has changed".to_owned()))
+            Some((self.changed, "the subscription has changed".to_owned()))
         } else {
             let why = |partition| format!("{partition} was assigned to us, but we did not subscribe to its topic");
             foreign.map(|partition| (Pace::AtOnce, why(partition)))

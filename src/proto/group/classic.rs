@@ -50,6 +50,8 @@ pub(crate) struct Classic {
     pub(super) membership: Membership,
     /// What is wanted, sorted, each once.
     pub(super) subscription: Vec<Arc<str>>,
+    /// How soon to join for what it changed to last.
+    pub(super) changed: Pace,
     pub(super) state: State,
     /// What our surroundings hold in our name.
     pub(super) owned: BTreeSet<TopicPartition>,
@@ -92,7 +94,7 @@ pub(super) struct Rejoin {
 pub(super) enum Pace {
     /// Part of the same attempt.
     Same,
-    /// At once: something else is wanted, and that the last join is of no use any more was not its fault.
+    /// At once: the program wants something else, and that the last join is of no use any more was not its fault.
     Asked,
     /// At once, unless the last join was for nothing as well.
     AtOnce,
@@ -133,6 +135,7 @@ impl Classic {
             rng: Rng::new(config.seed),
             membership: Membership::none(),
             subscription: Vec::new(),
+            changed: Pace::Asked,
             state: State::Unjoined,
             owned: BTreeSet::new(),
             last: Last { generation: Generation::NONE, partitions: Vec::new() },
@@ -156,21 +159,23 @@ impl Classic {
         }
     }
 
-    /// Replaces the topics that are wanted; none at all means to leave the group.
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, mut topics: Vec<Arc<str>>) {
+    /// Replaces the topics that are wanted; none at all means to leave the group. What was not asked for, but found, is joined for no faster
+    /// than for other reasons: who knows how much more there is to be found.
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, mut topics: Vec<Arc<str>>, is_asked: bool) {
         topics.sort_unstable();
         topics.dedup();
         if topics == self.subscription {
             return;
         }
         self.subscription = topics;
+        self.changed = if is_asked { Pace::Asked } else { Pace::AtOnce };
         match &self.state {
             State::Unjoined if !self.subscription.is_empty() => self.want_join(now),
             State::Assigning { .. } => {
-                self.schedule(now, Pace::Asked, "the subscription has changed".to_owned());
+                self.schedule(now, self.changed, "the subscription has changed".to_owned());
                 self.advance(|_| State::Unjoined);
             }
-            State::Stable { .. } => self.rebalance(now, Pace::Asked, "the subscription has changed".to_owned()),
+            State::Stable { .. } => self.rebalance(now, self.changed, "the subscription has changed".to_owned()),
             // Compared when the round's next answer comes; the others do not join, or have not yet.
             _ => {}
         }

@@ -34,8 +34,11 @@ impl GroupMember {
         }
     }
 
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>) {
-        either!(self, member => member.handle_subscribe(now, topics));
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, is_asked: bool) {
+        match self {
+            Self::Classic(member) => member.handle_subscribe(now, topics, is_asked),
+            Self::Kip848(member) => member.handle_subscribe(now, topics),
+        }
     }
 
     pub(crate) fn handle_coordinator(&mut self, now: Instant, known: bool) {
@@ -85,7 +88,7 @@ impl GroupMember {
         let mut classic = Classic::new(member.config().clone());
         classic.handle_metadata(now, view);
         classic.handle_coordinator(now, known);
-        classic.handle_subscribe(now, topics);
+        classic.handle_subscribe(now, topics, true);
         *self = Self::Classic(Box::new(classic));
     }
 

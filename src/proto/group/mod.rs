@@ -30,8 +30,8 @@
 //!   only if that is still who we are.
 //! * A round takes up what has changed meanwhile: a subscription that changed while JoinGroup was under way is compared when its answer
 //!   comes, partition counts when the round is over. So triggers merge by themselves, and none is lost.
-//! * Two joins in a row are immediate, from then on there is a back-off, whatever the reason. It is forgotten once a generation has held
-//!   for a while.
+//! * Two joins in a row are immediate, from then on there is a back-off, whatever the reason, but the program's own wish for other topics. It
+//!   is forgotten once a generation has held for a while.
 
 mod answers;
 mod claims;

@@ -109,12 +109,8 @@ struct Gate {
     said: Option<ProblemKind>,
 }
 
-/// What [`Committer::undone`] tells.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Undone {
-    committed: Option<Position>,
-    finished: Position,
-}
+/// What [`Committer::take`] took.
+pub(crate) struct Carried(Entry);
 
 /// A partition that is assigned to us.
 struct Entry {
@@ -226,23 +222,25 @@ impl Committer {
         }
     }
 
-    /// What is to be committed of a partition still: for its next handle, if reading begins anew where it is finished.
-    pub(crate) fn undone(&self, handle: &PartitionHandle) -> Option<Undone> {
-        let entry = self.entries.get(&handle.partition).filter(|entry| entry.handle == *handle)?;
-        let in_flight = self.in_flight.as_ref().and_then(|flight| flight.partitions.get(&handle.partition));
-        // What becomes of a commit in flight, only its own handle would hear.
-        let is_undone = entry.wanted.is_some() || in_flight.is_some_and(|sent| sent.handle == *handle);
-        is_undone.then_some(Undone { committed: entry.committed, finished: entry.finished })
+    /// Takes a partition's commits out of the one handle, to [go on](Self::carry_on) with them under the next: reading begins anew, and
+    /// goes nowhere else.
+    pub(crate) fn take(&mut self, handle: &PartitionHandle) -> Option<Carried> {
+        self.entry(handle)?;
+        self.entries.remove(&handle.partition).map(Carried)
     }
 
-    /// Goes on with what is to be committed of a partition under its new handle.
-    pub(crate) fn carry_on(&mut self, now: Instant, handle: &PartitionHandle, undone: Undone) {
-        if self.entry(handle).is_none() {
-            self.assign(now, handle, undone.finished, None);
+    /// Goes on with a partition's commits under its new handle, also with one that is on its way; unless reading began before what is finished.
+    pub(crate) fn carry_on(&mut self, handle: &PartitionHandle, Carried(mut entry): Carried) {
+        let begins_before = |new: &Entry| new.finished.offset < entry.finished.offset;
+        if self.entry(handle).is_some_and(|new| begins_before(new)) {
+            return self.dismiss(entry.tickets, &CommitFailure::NotAssigned);
         }
-        if let Some(entry) = self.entry(handle) {
-            (entry.committed, entry.wanted) = (undone.committed, Some(undone.finished));
+        let in_flight = self.in_flight.as_mut().and_then(|flight| flight.partitions.get_mut(&handle.partition));
+        if let Some(sent) = in_flight.filter(|sent| sent.handle == entry.handle) {
+            sent.handle = handle.clone();
         }
+        entry.handle = handle.clone();
+        self.entries.insert(handle.partition.clone(), entry);
     }
 
     /// Up to where a partition is finished, or was committed by its user, as far as is known: what lies behind it has to be read again.

@@ -125,7 +125,7 @@ impl Rig {
     }
 
     fn subscribe(&mut self, topics: &[&str]) {
-        self.machine.handle_subscribe(self.now, topics.iter().map(|&topic| topic.into()).collect());
+        self.machine.handle_subscribe(self.now, topics.iter().map(|&topic| topic.into()).collect(), true);
         self.drain();
     }
 
