@@ -22,8 +22,8 @@ const OTTLA: [(&str, &[Who], &str); 7] = [
     ("at-most-once", &[Who::All], "mode=at-most-once"),
     ("manual", &[Who::All], "mode=manual"),
     ("pair", &[Who::Pair], "mode=pair"),
-    ("pair, cooperative", &[Who::Pair], "mode=pair-cooperative"),
-    ("pair, KIP-848", &[Who::Pair], "mode=pair-consumer"),
+    ("pair-cooperative", &[Who::Pair], "mode=pair-cooperative"),
+    ("pair-kip-848", &[Who::Pair], "mode=pair-consumer"),
 ];
 
 const PEERS: [(&str, Make); 5] =
