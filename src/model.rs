@@ -85,6 +85,9 @@ impl From<&TopicPartition> for TopicOrPartition {
     }
 }
 
+/// What [`is_topic_name`] holds names to, for the text of an error.
+pub(crate) const TOPIC_NAME_RULE: &str = r#"1 to 249 of the characters a-z A-Z 0-9 . _ -, and not "." or "..""#;
+
 /// Says whether a topic can have this name: Kafka's own rule.
 pub(crate) fn is_topic_name(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');

@@ -94,8 +94,7 @@ impl Consumer {
 
     /// Joins the group; each assigned partition comes as a stream of its own, at least once.
     pub fn partitions(self) -> Partitions {
-        self.start(Mode::AtLeastOnce, true, Start::Committed);
-        Partitions::new(self.inbox, self.settings, self.member)
+        self.split(Start::Committed)
     }
 
     /// Joins the group; as [`partitions`](Self::partitions), but each partition begins where the program says: for state that is to be loaded
@@ -107,13 +106,17 @@ impl Consumer {
     /// again behind others. The group's committed offset follows what is acknowledged, as in every mode, for others to see; nothing begins there.
     /// Java: `ConsumerRebalanceListener.onPartitionsAssigned` with `seek`.
     pub fn unplaced_partitions(self) -> UnplacedPartitions {
-        self.start(Mode::AtLeastOnce, true, Start::Placed);
-        UnplacedPartitions::new(self.inbox, self.settings, self.member)
+        UnplacedPartitions::new(self.split(Start::Placed))
     }
 
     fn join(self, mode: Mode) -> (Feed, Member) {
         self.start(mode, false, Start::Committed);
         (Feed::new(self.inbox, None, self.settings), self.member)
+    }
+
+    fn split(self, start: Start) -> Partitions {
+        self.start(Mode::AtLeastOnce, true, start);
+        Partitions::new(self.inbox, self.settings, self.member)
     }
 
     fn start(&self, mode: Mode, split: bool, start: Start) {

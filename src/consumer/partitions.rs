@@ -116,7 +116,7 @@ pub enum PartitionEnd {
 }
 
 impl PartitionStream {
-    pub(super) fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
+    fn new(inbox: Arc<Inbox>, handle: PartitionHandle, claim: Arc<()>, settings: ReadSettings) -> Self {
         Self { deliveries: Deliveries::new(Feed::new(inbox, Some(handle.clone()), settings)), handle, claim: Some(claim) }
     }
 

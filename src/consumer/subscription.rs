@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::BuildError,
-    model::is_topic_name,
+    model::{TOPIC_NAME_RULE, is_topic_name},
     proto::selection::{Selection, TopicPattern},
 };
 
@@ -69,9 +69,7 @@ impl Subscription {
         }
         if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
             let hint = if topic.contains(['*', '^', '$', '|']) { "; for a pattern there is subscribe_pattern" } else { "" };
-            let why = format!(
-                "{topic:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"{hint}"
-            );
+            let why = format!("{topic:?} is no topic name: {TOPIC_NAME_RULE}{hint}");
             return Err(invalid("subscribe", why));
         }
         let topics = self.topics.iter().map(|topic| topic.as_str().into()).collect();

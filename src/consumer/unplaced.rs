@@ -3,14 +3,17 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use futures_core::Stream;
 
-use super::{feed::ReadSettings, handle::SeekTo, inbox::Inbox, member::Member, next::NextItem, partitions::PartitionStream};
+use super::{
+    handle::SeekTo,
+    next::NextItem,
+    partitions::{PartitionStream, Partitions},
+};
 use crate::{
     error::{CloseError, ConsumeError},
     model::TopicPartition,
@@ -22,14 +25,13 @@ use crate::{
 /// assigned (its task panicked, say), after [`Handle::seek`](super::Handle::seek) (wherever to), and when its topic was made anew or its log
 /// cut below what had been read.
 pub struct UnplacedPartitions {
-    inbox: Arc<Inbox>,
-    settings: ReadSettings,
-    member: Member,
+    /// Their streams wait for the word where to begin.
+    partitions: Partitions,
 }
 
 impl UnplacedPartitions {
-    pub(crate) fn new(inbox: Arc<Inbox>, settings: ReadSettings, member: Member) -> Self {
-        Self { inbox, settings, member }
+    pub(super) fn new(partitions: Partitions) -> Self {
+        Self { partitions }
     }
 
     /// Waits for the next partition that is assigned. `None` after close, shutdown or a fatal error.
@@ -46,20 +48,9 @@ impl UnplacedPartitions {
         NextItem(self)
     }
 
-    fn poll_partition(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<UnplacedPartition, ConsumeError>>> {
-        Poll::Ready(match ready!(self.inbox.poll_claim(cx)) {
-            Some(Ok((handle, claim))) => {
-                let stream = PartitionStream::new(Arc::clone(&self.inbox), handle, claim, self.settings);
-                Some(Ok(UnplacedPartition { stream }))
-            }
-            Some(Err(error)) => Some(Err(error)),
-            None => None,
-        })
-    }
-
     /// Returns a handle that pauses, watches and shuts down this consumer from anywhere.
     pub fn handle(&self) -> super::Handle {
-        self.member.handle()
+        self.partitions.handle()
     }
 
     /// Ends the partitions' streams, waits until they are dropped and for outstanding acks, commits, leaves the group.
@@ -72,7 +63,7 @@ impl UnplacedPartitions {
     ///
     /// Dropping the future does not stop the closing; it goes on in the background.
     pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
-        self.member.close(timeout).await
+        self.partitions.close(timeout).await
     }
 }
 
@@ -80,7 +71,8 @@ impl Stream for UnplacedPartitions {
     type Item = Result<UnplacedPartition, ConsumeError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_partition(cx)
+        let unplaced = |stream| UnplacedPartition { stream };
+        Pin::new(&mut self.partitions).poll_next(cx).map(|next| next.map(|stream| stream.map(unplaced)))
     }
 }
 

@@ -18,6 +18,13 @@ impl Rng {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
+
+    /// The same chance for all that came of one answer: what failed together is tried again together.
+    pub(crate) fn in_common(&mut self) -> Self {
+        let common = self.clone();
+        self.next_u64();
+        common
+    }
 }
 
 /// Waits that double from `base` to `max`, each varied by up to a fifth so that many clients do not return at the same moment.

@@ -29,7 +29,7 @@ use release::{Closing, Release, ReleaseStep};
 
 use super::{
     Ask, Deadline, Owner, PartitionHandle, Problem, ProblemKind,
-    cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput, Wanted},
+    cluster::{Cluster, ClusterConfig, ClusterEvent, Wanted},
     earliest,
     fetch::{FetchConfig, FetchEvent, Fetcher},
     group::{GroupConfig, GroupEvent, GroupMember},
@@ -176,12 +176,7 @@ impl Consumer {
                 return Output::Event(event);
             }
             if let Some(output) = self.cluster.poll_output() {
-                return match output {
-                    ClusterOutput::Connect(conn, addr) => Output::Connect(conn, addr),
-                    ClusterOutput::Transmit(conn, bytes) => Output::Transmit(conn, bytes),
-                    ClusterOutput::Disconnect(conn) => Output::Disconnect(conn),
-                    ClusterOutput::FetchToken => Output::FetchToken,
-                };
+                return output.into();
             }
             if !self.drain(now) {
                 return Output::Wait(self.deadline().filter(|_| !self.closed));
@@ -458,19 +453,18 @@ impl Consumer {
             return;
         }
         let handle = self.renew(&partition);
-        match self.start {
-            Start::Committed => self.begin_at(now, handle, to),
-            // Whoever keeps the positions is asked, whatever the seek says.
-            Start::Placed => self.events.push_back(Event::Unplaced(handle)),
+        if !self.asks_program(&handle) {
+            self.begin_at(now, handle, to);
         }
     }
 
-    /// The log no longer has what was read.
-    fn go_back(&mut self, now: Instant, handle: PartitionHandle, position: Position) {
-        match self.start {
-            Start::Committed => self.start_at(now, handle, position, None),
-            Start::Placed => self.events.push_back(Event::Unplaced(handle)),
+    /// Asks the program where to begin, if it is the one that keeps the positions: whatever else would say so, has no say then.
+    fn asks_program(&mut self, handle: &PartitionHandle) -> bool {
+        let asks = self.start == Start::Placed;
+        if asks {
+            self.events.push_back(Event::Unplaced(handle.clone()));
         }
+        asks
     }
 
     fn handle_reopen(&mut self, now: Instant, handle: PartitionHandle, finished: Position) {
@@ -480,9 +474,8 @@ impl Consumer {
         self.committer.handle_finished(now, &handle, finished);
         let commits = self.committer.take(&handle);
         let handle = self.renew(&handle.partition);
-        match self.start {
-            Start::Committed => self.start_at(now, handle.clone(), finished, None),
-            Start::Placed => self.events.push_back(Event::Unplaced(handle.clone())),
+        if !self.asks_program(&handle) {
+            self.start_at(now, handle.clone(), finished, None);
         }
         if let Some(commits) = commits {
             self.committer.carry_on(&handle, commits);
@@ -498,9 +491,8 @@ impl Consumer {
 
     /// Finds out where to begin.
     fn place(&mut self, now: Instant, handle: &PartitionHandle) {
-        match self.start {
-            Start::Committed => self.positions.resolve(now, handle),
-            Start::Placed => self.events.push_back(Event::Unplaced(handle.clone())),
+        if !self.asks_program(handle) {
+            self.positions.resolve(now, handle);
         }
     }
 
@@ -731,7 +723,9 @@ impl Consumer {
                 } else if back {
                     // Reading goes back: acks of what was read before must not count for what comes in its place.
                     let renewed = self.renew(&handle.partition);
-                    self.go_back(now, renewed, position);
+                    if !self.asks_program(&renewed) {
+                        self.start_at(now, renewed, position, None);
+                    }
                 } else {
                     self.fetcher.add(now, &handle, position, self.cluster.view());
                 }

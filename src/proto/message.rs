@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     BrokerAddr, ConnId, Deadline, Disconnect, PartitionHandle, Problem,
-    cluster::Token,
+    cluster::{ClusterOutput, Token},
     offsets::{CommitFailure, ResetPolicy},
     selection::Selection,
 };
@@ -42,6 +42,17 @@ pub(crate) enum Output<E = Event> {
     Event(E),
     /// Nothing more to do until then (or until the next input).
     Wait(Option<Deadline>),
+}
+
+impl<E> From<ClusterOutput> for Output<E> {
+    fn from(output: ClusterOutput) -> Self {
+        match output {
+            ClusterOutput::Connect(conn, addr) => Self::Connect(conn, addr),
+            ClusterOutput::Transmit(conn, bytes) => Self::Transmit(conn, bytes),
+            ClusterOutput::Disconnect(conn) => Self::Disconnect(conn),
+            ClusterOutput::FetchToken => Self::FetchToken,
+        }
+    }
 }
 
 /// What the user's side tells the core.

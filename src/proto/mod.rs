@@ -238,6 +238,9 @@ pub(crate) enum ProblemKind {
     Protocol,
 }
 
+/// How long a topic or a partition may be missing before it counts as missing: brokers hear of a new one, one after the other.
+const MISSING_AFTER: Duration = Duration::from_secs(3);
+
 /// When a machine wants to be called again, and why.
 pub(crate) type Deadline = (Instant, &'static str);
 

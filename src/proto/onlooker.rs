@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Deadline, Owner, Problem, ProblemKind,
-    cluster::{Cluster, ClusterConfig, ClusterEvent, ClusterOutput, Wanted},
+    cluster::{Cluster, ClusterConfig, ClusterEvent, Wanted},
     earliest,
     message::{Input, Output},
     offsets::{Lookup, LookupConfig, LookupEvent, Outcome, Question},
@@ -83,12 +83,7 @@ impl<T> Onlooker<T> {
                 return Output::Event(event);
             }
             if let Some(output) = self.cluster.poll_output() {
-                return match output {
-                    ClusterOutput::Connect(conn, addr) => Output::Connect(conn, addr),
-                    ClusterOutput::Transmit(conn, bytes) => Output::Transmit(conn, bytes),
-                    ClusterOutput::Disconnect(conn) => Output::Disconnect(conn),
-                    ClusterOutput::FetchToken => Output::FetchToken,
-                };
+                return output.into();
             }
             if !self.drain(now) {
                 return Output::Wait(earliest(self.cluster.poll_timeout(), self.lookup.poll_timeout()));

@@ -21,7 +21,7 @@ use super::{ClusterConfig, Complaint, Pace, racks::BrokerRacks};
 use crate::{
     model::{BrokerId, LeaderEpoch, TopicPartition},
     proto::{
-        CallError, ClusterView, Deadline, PartitionView, Problem, ProblemKind, TopicView,
+        CallError, ClusterView, Deadline, MISSING_AFTER, PartitionView, Problem, ProblemKind, TopicView,
         backoff::{Backoff, Rng},
         earliest,
         selection::TopicPattern,
@@ -29,8 +29,6 @@ use crate::{
     wire::{Broker, ErrorCode, MetadataResponse, MetadataTopic},
 };
 
-/// How long a topic may be missing before it counts as missing: brokers hear of a new topic one after the other.
-const MISSING_AFTER: Duration = Duration::from_secs(3);
 /// How long every broker must insist on a lower leader epoch or fewer partitions before it is believed: the topic was made anew, on
 /// brokers that do not know topic ids.
 const HELD_BACK_FOR: Duration = Duration::from_secs(15);

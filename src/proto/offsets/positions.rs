@@ -424,13 +424,6 @@ impl Positions {
         Ask { owner: Owner::Positions(call), to, request, timeout: self.config.request_timeout }
     }
 
-    /// The same chance for all partitions of one answer: what failed together is tried again together.
-    fn chance(&mut self) -> Rng {
-        let rng = self.rng.clone();
-        self.rng.next_u64();
-        rng
-    }
-
     fn peer(&mut self, kind: Kind) -> &mut Peer {
         match kind {
             Kind::Committed => &mut self.coordinator,
@@ -439,7 +432,7 @@ impl Positions {
     }
 
     fn back_off(&mut self, now: Instant, kind: Kind) {
-        let mut rng = self.chance();
+        let mut rng = self.rng.in_common();
         let wait = self.peer(kind).backoff.fail(&mut rng);
         self.leave_alone(now, kind, wait);
     }

@@ -42,7 +42,7 @@ impl<T> Lookup<T> {
             }
             (Kind::List(broker), Ok(Response::ListOffsets(listed))) => {
                 let mut listed = first_words(&asked.partitions, listed);
-                let rng = self.tools.chance();
+                let rng = self.tools.rng.in_common();
                 for partition in asked.partitions {
                     let word = listed.remove(&partition);
                     inquiry.handle_listed(now, &mut rng.clone(), broker, &partition, word, &mut self.tools);
@@ -89,7 +89,7 @@ impl<T> Inquiry<T> {
                 kind => self.try_group_again(now, kind, what, tools),
             };
         }
-        let rng = tools.chance();
+        let rng = tools.rng.in_common();
         for partition in &asked.partitions {
             match kind {
                 Some(kind @ OffsetsErrorKind::Incompatible) => {
@@ -202,7 +202,7 @@ impl<T> Inquiry<T> {
 
     /// Puts the group off; after some failures it is an error, if there is a kind for it.
     fn try_group_again(&mut self, now: Instant, kind: Option<OffsetsErrorKind>, what: String, tools: &mut Tools) -> Fatal {
-        let mut rng = tools.chance();
+        let mut rng = tools.rng.in_common();
         let pending = &mut self.group.as_mut()?.pending;
         pending.retry_at = Some(tools.pace.after(now, pending.backoff.fail(&mut rng)));
         let is_hopeless = pending.is_hopeless(kind);

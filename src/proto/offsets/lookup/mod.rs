@@ -22,17 +22,15 @@ use std::{
 
 use crate::{
     error::{OffsetsError, OffsetsErrorKind},
-    model::{BrokerId, Position, TopicOrPartition, TopicPartition, is_topic_name},
+    model::{BrokerId, Position, TOPIC_NAME_RULE, TopicOrPartition, TopicPartition, is_topic_name},
     proto::{
-        Ask, ClusterView, Deadline, Owner, Target,
+        Ask, ClusterView, Deadline, MISSING_AFTER, Owner, Target,
         backoff::{Backoff, Pace, Rng},
         earliest,
     },
     wire::{Broker, ErrorCode, Isolation, ListOffsetsPartition, Request, Timestamp},
 };
 
-/// How long a topic or a partition may be missing before it counts as missing: brokers hear of a new one after the other.
-const MISSING_AFTER: Duration = Duration::from_secs(3);
 /// After how many failures in a row an answer that makes no sense is not hoped to become a better one.
 const TRIES_MAX: u32 = 5;
 /// Requests have no room for a longer one.
@@ -537,13 +535,6 @@ impl Tools {
     fn group(&self, name: Arc<str>, with_ends: bool) -> Group {
         Group { name, coordinator: None, pending: self.pending(), with_ends }
     }
-
-    /// The same chance for all partitions of one answer: what failed together is tried again together.
-    fn chance(&mut self) -> Rng {
-        let rng = self.rng.clone();
-        self.rng.next_u64();
-        rng
-    }
 }
 
 /// Reads in metadata about a partition, or about a topic as a whole.
@@ -579,8 +570,7 @@ fn see(view: &ClusterView, topic: &str, number: Option<i32>) -> Sight {
 /// No topic can have this name.
 fn no_name(topic: Arc<str>) -> OffsetsError {
     let shown: String = topic.chars().take(TOPIC_NAME_SHOWN).collect();
-    let message =
-        format!("{shown:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not \".\" or \"..\"; check it");
+    let message = format!("{shown:?} is no topic name: {TOPIC_NAME_RULE}; check it");
     OffsetsError { kind: OffsetsErrorKind::UnknownTopic, topic: Some(topic), partition: None, message }
 }
 

@@ -36,7 +36,7 @@ impl Positions {
             (Kind::Offset(broker), Ok(Response::ListOffsets(listed))) => {
                 self.peer(asked.kind).reset();
                 let mut listed = first_words(&waiting, listed);
-                let rng = self.chance();
+                let rng = self.rng.in_common();
                 for partition in waiting {
                     let word = listed.remove(&partition);
                     self.handle_listed(now, &mut rng.clone(), broker, partition, word);
@@ -45,7 +45,7 @@ impl Positions {
             (Kind::Epoch(broker), Ok(Response::OffsetForLeaderEpoch(ends))) => {
                 self.peer(asked.kind).reset();
                 let mut ends = first_words(&waiting, ends);
-                let rng = self.chance();
+                let rng = self.rng.in_common();
                 for partition in waiting {
                     let word = ends.remove(&partition);
                     self.handle_epoch_end(now, &mut rng.clone(), broker, partition, word);
@@ -101,7 +101,7 @@ impl Positions {
         }
         let mut fetched = first_words(&waiting, response.partitions);
         let mut group = None;
-        let rng = self.chance();
+        let rng = self.rng.in_common();
         for partition in waiting {
             let word = fetched.remove(&partition);
             if let Some(code) = self.handle_fetched_partition(now, &mut rng.clone(), partition, word) {
