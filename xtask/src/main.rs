@@ -21,7 +21,7 @@ cargo xtask quickstart
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one on this machine's Java.
 
 cargo xtask test [--quick] [FILTER]
-    Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, the examples, instructions, and the tests
+    Everything that must hold before a merge: format, lints, docs, no C, licences, all tests, instructions, and the tests
     against a real Kafka. With FILTER only the tests whose names contain it; with --quick none that needs a Kafka.
     The Kafka is that of KAFKA_BOOTSTRAP_SERVERS, or one in Docker, or one on this machine's Java.
 

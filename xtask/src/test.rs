@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a merge.
 
 use std::{
-    env, fs,
+    env,
     process::{Command, Stdio},
     thread,
     time::Instant,
@@ -37,12 +37,10 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
         report.step("no C", no_c::check);
         report.step("licences, bans, sources, advisories", deny);
     }
-    report.step("unit and API tests", || {
-        call(cargo("test --workspace --features ottla/__bench,ottla-mock/tls").args(filter).env_remove("OTTLA_REAL_KAFKA"))
-    });
+    report.step("unit and API tests", || call(tests("").args(filter).env_remove("OTTLA_REAL_KAFKA")));
     if filter.is_none() {
         report.step("every order of acks", orders);
-        report.step("examples", examples);
+        report.step("exactly once with SQLite", sqlite);
         report.step("instructions", instructions::check);
     }
     if !is_quick {
@@ -50,6 +48,13 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
         report.step("real Kafka", || real_kafka(filter));
     }
     report.conclude()
+}
+
+/// All tests and examples, or those named. Every step has them of the same packages and features, so that they are built once.
+fn tests(targets: &str) -> Command {
+    let mut tests = cargo("test --workspace --features ottla/__bench,ottla-mock/tls");
+    tests.args(targets.split_whitespace());
+    tests
 }
 
 /// What was done, and what came of it.
@@ -119,26 +124,19 @@ fn orders() -> Result<(), String> {
     call(tests.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", "target/shuttle"))
 }
 
-fn examples() -> Result<(), String> {
-    let is_empty = fs::read_dir("examples").map_or(true, |mut entries| entries.next().is_none());
-    if is_empty {
-        println!("there are none");
-        return Ok(());
-    }
-    call(&mut cargo("build --examples"))?;
+/// An example apart from the others, for SQLite is C. It says by itself whether each payment was booked once.
+fn sqlite() -> Result<(), String> {
     if !has_c_compiler() {
         println!("not played: examples/sqlite, for there is no C compiler");
         return Ok(());
     }
-    // It is apart because SQLite is C, and says by itself whether each payment was booked once.
     call(cargo("run --quiet --manifest-path examples/sqlite/Cargo.toml").env("CARGO_TARGET_DIR", "target/sqlite"))
 }
 
 /// Holds the mock to what a real Kafka says, and lets other people's clients live on it; the brokers are always of this machine's Java.
 fn mock_beside_reality(filter: Option<&str>) -> Result<(), String> {
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
-    let mut tests = cargo("test --package ottla --package ottla-mock --test both --test conversations --test foreign");
-    call(tests.args(filter).env("OTTLA_REAL_KAFKA", "1"))
+    call(tests("--test both --test conversations --test foreign").args(filter).env("OTTLA_REAL_KAFKA", "1"))
 }
 
 /// Runs the tests against whichever Kafka can be had: somebody's, one in Docker, or one on this machine's Java.
@@ -146,7 +144,7 @@ fn real_kafka(filter: Option<&str>) -> Result<(), String> {
     // The peers (Java's clients, Kafka's tools) and the clusters whose brokers are killed need Java in any case.
     kafka_harness::java_and_maven().map_err(|error| error.to_string())?;
     let threads = thread::available_parallelism().map_or(1, usize::from).max(REAL_KAFKA_THREADS_MIN);
-    let mut tests = cargo("test --test real_kafka");
+    let mut tests = tests("--test real_kafka");
     tests.args(filter).args(["--", &format!("--test-threads={threads}")]).env("OTTLA_REAL_KAFKA", "1");
     if let Ok(bootstrap) = env::var("KAFKA_BOOTSTRAP_SERVERS") {
         println!("on the brokers of KAFKA_BOOTSTRAP_SERVERS: {bootstrap}");
