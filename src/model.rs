@@ -128,12 +128,12 @@ impl Generation {
 #[non_exhaustive]
 pub enum GroupProtocol {
     /// JoinGroup and SyncGroup: one of the members assigns, with an assignor of the client's. Every broker speaks it.
-    #[default]
     Classic,
     /// ConsumerGroupHeartbeat (KIP-848): the coordinator assigns, and leads each member to its assignment on its own. From Kafka 4.0 on.
     Consumer,
-    /// The new protocol where broker and group allow it when the member joins, and the classic one elsewhere. A group of classic members is
-    /// converted by it, where the broker's `group.consumer.migration.policy` says so, as it does unless it is changed.
+    /// The new protocol where broker and group allow it when the member joins, and the classic one elsewhere; found out anew when the
+    /// coordinator says that the group is of the other. A group of classic members is converted by it, where the broker's `group.consumer.migration.policy` says so, as it does unless it is changed.
+    #[default]
     Auto,
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use kafka_harness::{Admin, Cluster, DEFAULT_VERSION, Options, Produce};
-use ottla::{Consumer, ConsumerBuilder, GroupEvent, Handle, OffsetReset};
+use ottla::{Consumer, ConsumerBuilder, GroupEvent, GroupProtocol, Handle, OffsetReset};
 use ottla_mock::MockCluster;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -78,6 +78,8 @@ impl Stage {
     fn consumer(&self, name: &str) -> ConsumerBuilder {
         Consumer::builder(name, self.bootstrap().split(','))
             .subscribe([name])
+            // By the new one the brokers say how often they want a heartbeat, and 5 s are long for a test.
+            .group_protocol(GroupProtocol::Classic)
             .heartbeat_interval(Duration::from_millis(100))
             .commit_interval(Duration::from_millis(50))
             .offset_reset(OffsetReset::Earliest)

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use ottla::{AtLeastOnce, Consumer, GroupEvent, OffsetReset};
+use ottla::{AtLeastOnce, Consumer, GroupEvent, GroupProtocol, OffsetReset};
 use tokio::time::{interval, timeout};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -53,6 +53,8 @@ impl Member {
         let builder = Consumer::builder(group, stage.bootstrap.split(','))
             .subscribe([stage.topic.as_str()])
             .offset_reset(OffsetReset::Earliest)
+            // Otherwise a Kafka 4 would say how often it wants heartbeats: every 5 seconds, which is long for who watches.
+            .group_protocol(GroupProtocol::Classic)
             .heartbeat_interval(Duration::from_millis(50)) // how soon a member hears that another has come
             .fetch_max_wait(Duration::from_millis(50)); // how soon it knows that there is nothing more to read
         Ok(Self { name, records: builder.connect().await?.at_least_once() })

@@ -76,8 +76,8 @@ pub struct ConsumerBuilder {
     subscription: Subscription,
     group_instance_id: Option<String>,
     client_rack: Option<String>,
-    assignors: Vec<Arc<dyn Assignor>>,
-    group_protocol: GroupProtocol,
+    assignors: Option<Vec<Arc<dyn Assignor>>>,
+    group_protocol: Option<GroupProtocol>,
     server_assignor: Option<String>,
     isolation: Isolation,
     offset_reset: Option<OffsetReset>,
@@ -109,8 +109,8 @@ impl ConsumerBuilder {
             subscription: Subscription::new(),
             group_instance_id: None,
             client_rack: None,
-            assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
-            group_protocol: GroupProtocol::default(),
+            assignors: None,
+            group_protocol: None,
             server_assignor: None,
             isolation: Isolation::default(),
             offset_reset: None,
@@ -189,17 +189,19 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Chooses the protocol by which the member takes part in its group. Default: [`GroupProtocol::Classic`]. Java: `group.protocol`.
+    /// Chooses the protocol by which the member takes part in its group. Default: [`GroupProtocol::Auto`], which is the new one (KIP-848) where
+    /// broker and group allow it, and the classic one elsewhere; for who chooses [`assignors`](Self::assignors) and nothing here,
+    /// [`GroupProtocol::Classic`], for they are of that. Java: `group.protocol`, whose default is `classic`.
     ///
-    /// By the new protocol (KIP-848) the broker says how often it wants heartbeats, and when it has not heard from a member for too long:
-    /// [`assignors`](Self::assignors) and [`heartbeat_interval`](Self::heartbeat_interval) say nothing then, and
-    /// [`session_timeout`](Self::session_timeout) only when the member takes its partitions for lost, so that it should be no longer than the
-    /// broker's `group.consumer.session.timeout.ms` (45 s). See [the manual](crate::manual::rebalancing).
+    /// By the new protocol the broker says how often it wants heartbeats, and when it has not heard from a member for too long: `assignors` and
+    /// [`heartbeat_interval`](Self::heartbeat_interval) say nothing then, and [`session_timeout`](Self::session_timeout) only when the member
+    /// takes its partitions for lost, so that it should be no longer than the broker's `group.consumer.session.timeout.ms` (45 s). What it is
+    /// better at, and where the classic one hands over sooner, is in [the manual](crate::manual::rebalancing).
     ///
     /// [`connect`](Self::connect) does not tell whether the brokers speak it: with [`GroupProtocol::Consumer`] the stream ends with an error of
     /// the kind `Incompatible` where they do not, or where the group cannot be converted.
     pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
-        self.group_protocol = protocol;
+        self.group_protocol = Some(protocol);
         self
     }
 
@@ -210,14 +212,15 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Offers these assignors to the group, preferred first; the coordinator picks one that all members offer. Default: `Range`, then
+    /// Offers these assignors to a group of the classic protocol, preferred first; the coordinator picks one that all members offer. Who
+    /// chooses here gets that protocol, unless [`group_protocol`](Self::group_protocol) says otherwise. Default: `Range`, then
     /// `CooperativeSticky`, as in Java: every group of Java's members or librdkafka's can be joined, and one restart of each member with
     /// `CooperativeSticky` alone makes the group cooperative (KIP-429). Java: `partition.assignment.strategy`.
     ///
     /// With cooperative assignors only, a member reads on through rebalances what it keeps; with any other among them it hands back everything
     /// before each. See [the manual](crate::manual::rebalancing).
     pub fn assignors(mut self, assignors: impl IntoIterator<Item = Arc<dyn Assignor>>) -> Self {
-        self.assignors = assignors.into_iter().collect();
+        self.assignors = Some(assignors.into_iter().collect());
         self
     }
 
@@ -415,7 +418,7 @@ impl ConsumerBuilder {
         }
         let bootstrap = self.connecting.check()?;
         let selection = self.subscription.select()?;
-        if self.assignors.is_empty() {
+        if self.assignors.as_ref().is_some_and(Vec::is_empty) {
             return invalid("assignors", "a group needs at least one".into());
         }
         if self.group_instance_id.as_deref() == Some("") {
@@ -459,6 +462,12 @@ impl ConsumerBuilder {
         Ok((bootstrap, selection))
     }
 
+    /// Who chooses assignors would not want them to be passed over in silence.
+    fn protocol(&self) -> GroupProtocol {
+        let unsaid = if self.assignors.is_some() { GroupProtocol::Classic } else { GroupProtocol::default() };
+        self.group_protocol.unwrap_or(unsaid)
+    }
+
     fn core_config(&self, bootstrap: Vec<BrokerAddr>, selection: Selection, now: Instant, wall_clock: SystemTime) -> Config {
         let seed = seed();
         let group: Arc<str> = self.group_id.as_str().into();
@@ -473,9 +482,9 @@ impl ConsumerBuilder {
                 group: Arc::clone(&group),
                 instance_id: instance_id.clone(),
                 rack: rack.clone(),
-                protocol: self.group_protocol,
+                protocol: self.protocol(),
                 server_assignor: self.server_assignor.as_deref().map(Arc::from),
-                assignors: self.assignors.clone(),
+                assignors: self.assignors.clone().unwrap_or_else(|| vec![Arc::new(Range), Arc::new(CooperativeSticky)]),
                 session_timeout: self.session_timeout,
                 heartbeat_interval: self.heartbeat_interval,
                 rebalance_timeout: self.rebalance_timeout,
@@ -632,5 +641,17 @@ mod tests {
         check(builder().buffer_bytes_max(0), "buffer_bytes_max");
         check(builder().unacked_records_max(0), "unacked_records_max");
         check(builder().catch_up_connections(9), "catch_up_connections");
+    }
+
+    #[test]
+    fn assignors_that_are_chosen_are_not_passed_over() {
+        use GroupProtocol::{Auto, Classic, Consumer};
+        let assigned = || builder().assignors([Arc::new(Range) as _]);
+        assert_eq!(builder().protocol(), Auto);
+        assert_eq!(builder().server_assignor("range").protocol(), Auto);
+        assert_eq!(assigned().protocol(), Classic);
+        for said in [Auto, Classic, Consumer] {
+            assert_eq!(assigned().group_protocol(said).protocol(), said);
+        }
     }
 }

@@ -12,6 +12,7 @@ use futures_core::Stream;
 
 use crate::{
     consumer::{AtLeastOnce, Consumer, Handle, SeekTo, Undriven},
+    model::GroupProtocol,
     proto::{
         ConnId, Disconnect,
         consumer::Consumer as Core,
@@ -93,6 +94,8 @@ impl Life {
         #[expect(clippy::disallowed_methods, reason = "some moment to begin with: only differences are looked at")]
         let start = Instant::now();
         let builder = Consumer::builder("workers", [BOOTSTRAP]).subscribe(["orders"]);
+        // As the sessions were recorded.
+        let builder = builder.group_protocol(GroupProtocol::Classic);
         let Undriven { core, consumer, handle, commands, on_event } =
             builder.decompressed_batch_bytes_max(64 << 10).undriven(start, 7);
         let mut life = Self {

@@ -22,8 +22,10 @@
 //!
 //! # What to choose
 //!
-//! * **Nothing.** The default offers `Range`, then `CooperativeSticky`, as the Java client does. It gets along with members of any client, and
-//!   is eager.
+//! * **Nothing.** The default ([`Auto`](crate::GroupProtocol::Auto)) is the new protocol where the brokers have it, from Kafka 4.0 on. Elsewhere it
+//!   offers `Range`, then `CooperativeSticky`, as the Java client does: it gets along with members of any client, and is eager.
+//! * **[`GroupProtocol::Classic`](crate::GroupProtocol::Classic)**, if a hand-over in less than the broker's heartbeat interval counts for more
+//!   than that nobody waits for the slowest: see below. Who chooses assignors gets it, too:
 //! * **`CooperativeSticky` alone**, if all members of the group can: adding or losing a member then moves its share, and disturbs no other.
 //! * **`Sticky`**, if members must be eager, and it is costly to move partitions, as with state that is kept for each.
 //! * **`Range`**, if records with equal keys in several topics must meet at one member.
@@ -50,9 +52,8 @@
 //!
 //! # The new protocol (KIP-848)
 //!
-//! From Kafka 4.0 on there is another protocol, which
-//! [`group_protocol(GroupProtocol::Consumer)`](crate::ConsumerBuilder::group_protocol) chooses, and `Auto` where broker and group allow it. There
-//! is no round of all members: the coordinator assigns, with an assignor of its own
+//! From Kafka 4.0 on there is another protocol, and a member takes part by it where broker and group
+//! allow it, unless [`group_protocol`](crate::ConsumerBuilder::group_protocol) says otherwise. There is no round of all members: the coordinator assigns, with an assignor of its own
 //! ([`server_assignor`](crate::ConsumerBuilder::server_assignor); `uniform` keeps as much as it can where it is, `range` brings equal partitions of
 //! several topics together), and tells each member on its own what to hold. A member hands back what is another's to be, says so, and takes on
 //! what is new; the rest is read on. Nobody waits for the slowest member but those who are to get its partitions. At most once, commits do not
@@ -69,7 +70,14 @@
 //! A group goes from one protocol to the other while it works (the broker's `group.consumer.migration.policy`, `bidirectional` unless it is changed):
 //! restart one member after the other with the other choice. The first member by the new protocol converts the group, the last one that
 //! leaves converts it back, and members of both kinds share the partitions meanwhile, of any client. Where the broker does not convert groups,
-//! stop all members first; the committed offsets stay. `Auto` joins by the classic protocol then, for as long as it runs.
+//! stop all members first; the committed offsets stay. `Auto` joins by the classic protocol then. It stays with the one that it found until the
+//! coordinator says that the group is of the other one; brokers that are upgraded do not say so, and the new protocol comes with the member's
+//! next start.
+//!
+//! A member learns what it is to hand back, and what it gets, from the answer to a heartbeat. At a broker's defaults there is one in 5 s, so
+//! that a newcomer may wait for two of them, and who takes over from one that left, for one; by the classic protocol all join at their next
+//! heartbeat, 3 s at most, or whatever [`heartbeat_interval`](crate::ConsumerBuilder::heartbeat_interval) says. Who wants it sooner sets the group's
+//! `consumer.heartbeat.interval.ms` at the brokers (`kafka-configs --entity-type groups`; not below `group.consumer.min.heartbeat.interval.ms`).
 //!
 //! # Losing partitions
 //!

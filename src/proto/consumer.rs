@@ -668,7 +668,7 @@ impl Consumer {
                 self.want_topics(now);
             }
             GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "an assignment names topics that are not known"),
-            GroupEvent::FallBack => self.group.fall_back(now, self.cluster.view()),
+            GroupEvent::OtherProtocol => self.group.change_protocol(now, self.cluster.view()),
             GroupEvent::Rejoining { why } => {
                 self.look_for_matches(now);
                 self.events.push_back(Event::Rejoining { why });

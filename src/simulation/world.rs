@@ -21,7 +21,7 @@ use super::{
 use crate::{
     consumer::{Consumer, ConsumerBuilder},
     error::ConsumeErrorKind,
-    model::TopicPartition,
+    model::{GroupProtocol, TopicPartition},
     proto::{Disconnect, backoff::Rng, message::Input},
 };
 
@@ -50,9 +50,10 @@ pub(super) fn builder_of(group: &str) -> ConsumerBuilder {
     builder_of_nothing(group).subscribe(["orders"])
 }
 
-/// Subscribes to nothing yet.
+/// Subscribes to nothing yet. What most scenarios are about is the classic protocol; the drawn lives have all of them.
 pub(super) fn builder_of_nothing(group: &str) -> ConsumerBuilder {
     Consumer::builder(group, ["b1:9092", "b2:9092", "b3:9092"])
+        .group_protocol(GroupProtocol::Classic)
         .session_timeout(secs(10))
         .heartbeat_interval(secs(3))
         .rebalance_timeout(secs(60))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kafka_harness::{Options, Produce};
-use ottla::{BuildError, ConsumeErrorKind, Consumer, GroupEvent, SeekTo};
+use ottla::{BuildError, ConsumeErrorKind, Consumer, GroupEvent, GroupProtocol, SeekTo};
 
 use crate::{
     member::{Member, all_places, builder, counts, settled},
@@ -167,6 +167,8 @@ async fn a_session_timeout_that_the_broker_refuses_ends_the_stream_with_its_reas
     let Some(kafka) = Kafka::shared() else { return };
     let topic = kafka.topic("session", 1);
     let settings = builder(kafka.bootstrap(), &kafka.group("session"), &topic).session_timeout(Duration::from_secs(7200));
+    // By the new protocol it is the broker's.
+    let settings = settings.group_protocol(GroupProtocol::Classic);
     let mut records = settings.connect().await.unwrap().at_least_once();
     let error = tokio::time::timeout(Duration::from_secs(5), records.next()).await.expect("said in time").unwrap().unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::GroupRefused);
@@ -218,16 +220,24 @@ async fn missing_permissions_are_said_once_and_access_given_back_is_picked_up() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_group_is_said_and_entered_when_there_is_room() {
-    let extra_conf = vec![("group.max.size".into(), "1".into())];
+    let limits = ["group.max.size", "group.consumer.max.size"];
+    let extra_conf = limits.map(|limit| (limit.into(), "1".into())).to_vec();
     let Some(kafka) = Kafka::start(Options { extra_conf, ..Options::default() }) else { return };
+    for (protocol, limit) in [GroupProtocol::Classic, GroupProtocol::Consumer].into_iter().zip(limits) {
+        a_full_group_is_entered_when_there_is_room(&kafka, protocol, limit).await;
+    }
+}
+
+async fn a_full_group_is_entered_when_there_is_room(kafka: &Kafka, protocol: GroupProtocol, limit: &str) {
     let (topic, group) = (kafka.topic("full", 1), kafka.group("full"));
+    let builder = || builder(kafka.bootstrap(), &group, &topic).group_protocol(protocol);
     kafka.produce(&topic, 1, 1);
-    let first = Member::join(builder(kafka.bootstrap(), &group, &topic)).await;
+    let first = Member::join(builder()).await;
     eventually_async("the group has its one member", DEADLINE, || first.seen().len() == 1).await;
-    let mut second = builder(kafka.bootstrap(), &group, &topic).connect().await.unwrap().at_least_once();
+    let mut second = builder().connect().await.unwrap().at_least_once();
     let error = tokio::time::timeout(Duration::from_secs(5), second.next()).await.expect("said in time").unwrap().unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::GroupRefused);
-    assert!(error.to_string().contains("group.max.size"), "{error}");
+    assert!(error.to_string().contains(limit), "{error}");
     first.leave().await;
     kafka.produce(&topic, 1, 1);
     let delivery = tokio::time::timeout(Duration::from_secs(15), second.next()).await.expect("room is found").unwrap().unwrap();

@@ -10,7 +10,10 @@ use std::{
 };
 
 use kafka_harness::Librdkafka;
-use ottla::{Assignor, ConsumeErrorKind, Consumer, ConsumerBuilder, CooperativeSticky, GroupEvent, Range, RoundRobin, Sticky};
+use ottla::{
+    Assignor, ConsumeErrorKind, Consumer, ConsumerBuilder, CooperativeSticky, GroupEvent, GroupProtocol, Range, RoundRobin,
+    Sticky,
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -312,7 +315,8 @@ async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("static", 4), kafka.group("static"));
     kafka.produce(&topic, 4, 10);
-    let settings = |name: &str| builder(kafka.bootstrap(), &group, &topic).group_instance_id(name);
+    let builder = || builder(kafka.bootstrap(), &group, &topic).group_protocol(GroupProtocol::Classic);
+    let settings = |name: &str| builder().group_instance_id(name);
     let (a, b) = (Member::join(settings("a")).await, Member::join(settings("b")).await);
     let both = [a, b];
     settled(&both, 4).await;

@@ -37,16 +37,17 @@ cargo xtask fuzz [--minutes 1] [TARGET]
     Fuzzes everything that takes bytes from the network, each target for so long: answers, blobs (of other members), core (a whole consumer),
     frames, records, requests (to the mock). Needs a nightly toolchain, and cargo-fuzz. `test` replays the seeds.
 
-cargo xtask chaos [--minutes 20] [--seed S] [--mode at-least-once|batches|at-most-once|manual|partitions|all]
+cargo xtask chaos [--minutes 20] [--seed S] [--mode MODE|all] [--protocol PROTOCOL]
     Members of groups, each a process, on three real brokers; members and brokers are killed, stopped and restarted at random while records
     are produced. Then everything is healed, and must be finished within two minutes. What breaks the delivery contract is told by its name,
-    with what happened before it; all that happened is in target/chaos. By default every mode runs, all at the same time. Needs Java.
+    with what happened before it; all that happened is in target/chaos. By default every MODE (at-least-once, batches, at-most-once, manual,
+    partitions) runs, all at the same time, and the PROTOCOL (classic, consumer, auto) is mixed. Needs Java.
 
 cargo xtask bench [--quick] [--rounds 5] [--only CLIENT,…] [--with NAME=VALUE] [WORKLOAD…]
     Measures ottla in each mode beside a raw loop and other people's clients (franz-go, librdkafka, Confluent's, krafka, Java's) on a real
     broker of this machine, in turn, and prints medians and ratios; all figures are in target/bench. --quick reads a tenth. CLIENT is a
-    row of the tables, or ottla, or peers; --with sets partition_bytes, buffer_bytes, catch_up_connections or threads=many for ottla. A
-    peer whose compiler is missing is left out. Needs Java.
+    row of the tables, or ottla, or peers; --with sets partition_bytes, buffer_bytes, catch_up_connections, threads=many or
+    protocol=consumer for ottla. A peer whose compiler is missing is left out. Needs Java.
 
 cargo xtask kafka up [--nodes 3] [--version 4.3.1]
     Starts brokers to play with and prints their bootstrap servers.

@@ -281,7 +281,7 @@ impl Classic {
             Reaction::ResetGeneration => self.reset(now, true, format!("a heartbeat was answered with {code}")),
             Reaction::ResetMember => self.reset(now, false, format!("a heartbeat was answered with {code}")),
             Reaction::Fatal(kind) if !self.state.is_over() => self.refuse(kind, "a heartbeat", code),
-            Reaction::Fatal(_) | Reaction::AdoptMemberId | Reaction::Ignore => {}
+            Reaction::Fatal(_) | Reaction::AdoptMemberId | Reaction::OtherProtocol | Reaction::Ignore => {}
         }
     }
 
@@ -367,6 +367,15 @@ impl Classic {
                 self.say(now, kind, Some(code), what);
                 self.schedule(now, Pace::Slow, why);
             }
+            Reaction::OtherProtocol if self.may_change_protocol() => {
+                info!(group = %self.config.group, %why, "the group is joined by the consumer protocol");
+                self.lose(&why);
+                self.forget_membership(false);
+                self.watch(Vec::new());
+                self.schedule(now, Pace::BackOff, why);
+                self.events.push_back(GroupEvent::OtherProtocol);
+            }
+            Reaction::OtherProtocol => self.refuse(ProblemKind::GroupRefused, tried, code),
             Reaction::Fatal(kind) => self.refuse(kind, tried, code),
             Reaction::BackOff | Reaction::Done | Reaction::AdoptMemberId | Reaction::Ignore => {
                 self.schedule(now, Pace::BackOff, why)

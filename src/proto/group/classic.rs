@@ -21,7 +21,7 @@ use super::{
 use crate::proto::group::state::Name;
 use crate::{
     assignor::{Assignor, RebalanceProtocol},
-    model::{Generation, TopicPartition},
+    model::{Generation, GroupProtocol, TopicPartition},
     proto::{
         Ask, ClusterView, Deadline, Membership, Owner, Problem, ProblemKind, Target,
         backoff::{Backoff, Rng},
@@ -289,6 +289,20 @@ impl Classic {
 
     pub(crate) fn config(&self) -> &GroupConfig {
         &self.config
+    }
+
+    pub(super) fn subscription(&self) -> &[Arc<str>] {
+        &self.subscription
+    }
+
+    pub(super) fn is_coordinator_known(&self) -> bool {
+        self.coordinator.known
+    }
+
+    /// Whether the group may have become one of the consumer protocol, and the user leaves the choice to us. Who has never been in it has been
+    /// told a moment ago that it is not.
+    pub(super) fn may_change_protocol(&self) -> bool {
+        self.config.protocol == GroupProtocol::Auto && self.last.generation != Generation::NONE
     }
 
     /// Whether a JoinGroup is under way: the coordinator may let it wait for as long as a rebalance may take.

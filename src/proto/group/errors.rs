@@ -21,6 +21,8 @@ pub(super) enum Reaction {
     ResetGeneration,
     /// The coordinator does not know the member.
     ResetMember,
+    /// The group may be of the other protocol; otherwise its members and we have no assignor in common.
+    OtherProtocol,
     /// Someone can change it while we run: say it, and try again slowly.
     Lasting(ProblemKind),
     Fatal(ProblemKind),
@@ -37,6 +39,7 @@ pub(super) fn join(code: ErrorCode) -> Reaction {
         ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::GROUP_ID_NOT_FOUND => ResetMember,
         ErrorCode::ILLEGAL_GENERATION => ResetGeneration,
         ErrorCode::REBALANCE_IN_PROGRESS => Rejoin,
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL => OtherProtocol,
         code => common(code),
     }
 }
@@ -79,7 +82,7 @@ fn common(code: ErrorCode) -> Reaction {
         ErrorCode::FENCED_INSTANCE_ID => Fatal(ProblemKind::Fenced),
         ErrorCode::UNSUPPORTED_VERSION => Fatal(ProblemKind::Incompatible),
         code if is_passing(code) => BackOff,
-        // INCONSISTENT_GROUP_PROTOCOL, INVALID_SESSION_TIMEOUT, INVALID_GROUP_ID, and what nobody foresaw.
+        // INCONSISTENT_GROUP_PROTOCOL where it was joined already, INVALID_SESSION_TIMEOUT, INVALID_GROUP_ID, and what nobody foresaw.
         _ => Fatal(ProblemKind::GroupRefused),
     }
 }
@@ -150,12 +153,11 @@ mod tests {
         }
     }
 
-    const COMMON: [(ErrorCode, Reaction); 13] = [
+    const COMMON: [(ErrorCode, Reaction); 12] = [
         (ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, BackOff),
         (ErrorCode::COORDINATOR_NOT_AVAILABLE, FindCoordinator),
         (ErrorCode::NOT_COORDINATOR, FindCoordinator),
         (ErrorCode::FENCED_INSTANCE_ID, Fatal(ProblemKind::Fenced)),
-        (ErrorCode::INCONSISTENT_GROUP_PROTOCOL, Fatal(ProblemKind::GroupRefused)),
         (ErrorCode::INVALID_SESSION_TIMEOUT, Fatal(ProblemKind::GroupRefused)),
         (ErrorCode::INVALID_GROUP_ID, Fatal(ProblemKind::GroupRefused)),
         (ErrorCode::GROUP_AUTHORIZATION_FAILED, Lasting(ProblemKind::Unauthorized)),
@@ -174,6 +176,7 @@ mod tests {
             &[
                 (ErrorCode::NONE, Done),
                 (ErrorCode::MEMBER_ID_REQUIRED, AdoptMemberId),
+                (ErrorCode::INCONSISTENT_GROUP_PROTOCOL, OtherProtocol),
                 (ErrorCode::UNKNOWN_MEMBER_ID, ResetMember),
                 (ErrorCode::ILLEGAL_GENERATION, ResetGeneration),
                 (ErrorCode::REBALANCE_IN_PROGRESS, Rejoin),
@@ -188,6 +191,7 @@ mod tests {
             sync,
             &[
                 (ErrorCode::NONE, Done),
+                (ErrorCode::INCONSISTENT_GROUP_PROTOCOL, Fatal(ProblemKind::GroupRefused)),
                 (ErrorCode::REBALANCE_IN_PROGRESS, Rejoin),
                 (ErrorCode::ILLEGAL_GENERATION, ResetGeneration),
                 (ErrorCode::UNKNOWN_MEMBER_ID, ResetMember),

@@ -1,4 +1,4 @@
-//! A member by one protocol or the other, and the way from the newer to the older one.
+//! A member by one protocol or the other, and the way from one to the other.
 
 use std::{sync::Arc, time::Instant};
 
@@ -81,15 +81,18 @@ impl GroupMember {
         either!(self, member => member.handle_timeout(now));
     }
 
-    /// Goes on by the classic protocol: the answer to `GroupEvent::FallBack`. Nothing was joined or held before.
-    pub(crate) fn fall_back(&mut self, now: Instant, view: &ClusterView) {
-        let Self::Kip848(member) = self else { return };
-        let (known, topics) = (member.is_coordinator_known(), member.subscription().to_vec());
-        let mut classic = Classic::new(member.config().clone());
-        classic.handle_metadata(now, view);
-        classic.handle_coordinator(now, known);
-        classic.handle_subscribe(now, topics, true);
-        *self = Self::Classic(Box::new(classic));
+    /// Goes on by the other protocol: the answer to `GroupEvent::OtherProtocol`. Nothing is joined or held any more.
+    pub(crate) fn change_protocol(&mut self, now: Instant, view: &ClusterView) {
+        let (config, known, topics) = either!(self, member => {
+            (member.config().clone(), member.is_coordinator_known(), member.subscription().to_vec())
+        });
+        *self = match self {
+            Self::Kip848(_) => Self::Classic(Box::new(Classic::new(config))),
+            Self::Classic(_) => Self::Kip848(Box::new(Kip848::new(config))),
+        };
+        self.handle_metadata(now, view);
+        self.handle_coordinator(now, known);
+        self.handle_subscribe(now, topics, true);
     }
 
     pub(crate) fn membership(&self) -> &Membership {

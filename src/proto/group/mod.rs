@@ -123,8 +123,8 @@ pub(crate) enum GroupEvent {
     WatchTopics(Vec<Arc<str>>),
     /// Metadata are to tell the topics of the assignment.
     RefreshMetadata,
-    /// The group cannot be joined by the consumer protocol, and the user leaves the choice to us: call `fall_back`.
-    FallBack,
+    /// The group cannot be joined by this protocol (any more), and the user leaves the choice to us: call `change_protocol`.
+    OtherProtocol,
     /// The member takes part in a rebalance.
     Rejoining { why: String },
     /// The answer to `handle_leave`: nothing more will come.

@@ -16,6 +16,7 @@ mod members;
 mod mode;
 mod operator;
 mod producing;
+mod protocol;
 mod stage;
 mod voice;
 

@@ -18,12 +18,14 @@ use tokio::{sync::Semaphore, time::sleep};
 use crate::{
     lot::Lot,
     mode::Mode,
+    protocol::Protocol,
     stage::Clock,
     voice::{Telling, Voice, named},
 };
 
 /// Longer than the session of a member, so that its partitions are somebody else's.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream that ended with a fatal error.
 const GAVE_UP: i32 = 3;
@@ -37,18 +39,28 @@ pub(crate) struct Part {
     pub(crate) topic: String,
     pub(crate) clock: Clock,
     pub(crate) seed: u64,
+    pub(crate) protocol: Protocol,
 }
 
 impl Part {
-    pub(crate) fn args(&self) -> [String; 7] {
+    pub(crate) fn args(&self) -> [String; 8] {
         let (mode, member, start_us, seed) = (self.mode, self.member, self.clock.start_us, self.seed);
         let (bootstrap, group, topic) = (self.bootstrap.clone(), self.group.clone(), self.topic.clone());
-        [mode.to_string(), member.to_string(), bootstrap, group, topic, start_us.to_string(), seed.to_string()]
+        [
+            mode.to_string(),
+            member.to_string(),
+            bootstrap,
+            group,
+            topic,
+            start_us.to_string(),
+            seed.to_string(),
+            self.protocol.to_string(),
+        ]
     }
 
     fn parse(args: &[String]) -> Option<Self> {
         // What follows is for whoever looks for this process.
-        let [mode, member, bootstrap, group, topic, start_us, seed, ..] = args else { return None };
+        let [mode, member, bootstrap, group, topic, start_us, seed, protocol, ..] = args else { return None };
         Some(Self {
             mode: mode.parse().ok()?,
             member: member.parse().ok()?,
@@ -57,6 +69,7 @@ impl Part {
             topic: topic.clone(),
             clock: Clock { start_us: start_us.parse().ok()? },
             seed: seed.parse().ok()?,
+            protocol: protocol.parse().ok()?,
         })
     }
 }
@@ -91,14 +104,15 @@ fn obey(handle: Arc<OnceLock<Handle>>) {
 
 async fn live(part: &Part, mut lot: Lot, handle: &OnceLock<Handle>) {
     let voice = Arc::new(Voice::new(part.member, part.clock));
-    let commit_interval = lot.ms(20..600);
+    let (commit_interval, protocol) = (lot.ms(20..600), part.protocol.draw(&mut lot));
     let consumer = loop {
         let builder = Consumer::builder(part.group.as_str(), part.bootstrap.split(','))
             .subscribe([part.topic.as_str()])
             .client_id(format!("member-{}", part.member))
             .offset_reset(OffsetReset::Earliest)
             .session_timeout(SESSION_TIMEOUT)
-            .heartbeat_interval(Duration::from_millis(500))
+            .heartbeat_interval(HEARTBEAT_INTERVAL)
+            .group_protocol(protocol)
             .rebalance_timeout(Duration::from_secs(8))
             .drain_timeout(Duration::from_secs(3))
             .processing_timeout(Duration::from_secs(30))

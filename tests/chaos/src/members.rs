@@ -110,6 +110,7 @@ impl Group<'_> {
             topic: self.topic.clone(),
             clock: self.stage.clock(),
             seed: self.stage.seed,
+            protocol: self.stage.protocol,
         };
         // The cluster's watchdog ends whoever has his number in a folder there and says so in his arguments.
         let data = self.stage.cluster.data_folder(1).map_err(|error| error.to_string())?;

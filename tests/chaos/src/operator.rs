@@ -15,9 +15,11 @@ use crate::{
     broker_faults, commits,
     court::{Court, HELD_FOR},
     lot::Lot,
+    member,
     members::{self, Fates},
     mode::Mode,
     producing::{self, PARTITIONS},
+    protocol::Protocol,
     stage::Stage,
 };
 
@@ -32,6 +34,7 @@ struct Order {
     minutes: u64,
     seed: u64,
     modes: Vec<Mode>,
+    protocol: Protocol,
 }
 
 /// One group with its topic.
@@ -44,12 +47,15 @@ struct Scene {
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode, String> {
     let order = Order::parse(args)?;
-    println!("seed {}, {} minutes, 3 brokers; the first start takes longer", order.seed, order.minutes);
+    println!(
+        "seed {}, {} minutes, 3 brokers, protocol {}; the first start takes longer",
+        order.seed, order.minutes, order.protocol
+    );
     let folder = Path::new("target/chaos").join(order.seed.to_string());
     fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let cluster = Cluster::start(options()).map_err(|error| error.to_string())?;
     let admin = Admin::start(&cluster.bootstrap(), cluster.version()).map_err(|error| error.to_string())?;
-    let stage = Stage::new(cluster, admin, order.seed, folder);
+    let stage = Stage::new(cluster, admin, order.seed, order.protocol, folder);
     let scenes = order.modes.iter().map(|mode| Scene::set(&stage, *mode)).collect::<Result<Vec<_>, String>>()?;
     let (fates, faults) = play(&stage, &scenes, Duration::from_secs(60 * order.minutes))?;
     Ok(conclude(&stage, &scenes, &fates, faults))
@@ -57,11 +63,18 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, String> {
 
 /// A minority of brokers may die at any time, and nothing that was acknowledged may die with them.
 fn options() -> Options {
+    let [session_timeout_ms, heartbeat_ms] =
+        [member::SESSION_TIMEOUT, member::HEARTBEAT_INTERVAL].map(|time| time.as_millis().to_string());
     let conf = [
         ("min.insync.replicas", "2"),
         ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"),
         // A leader that was stopped leaves the replicas that it should.
         ("replica.lag.time.max.ms", "5000"),
+        // By the consumer protocol the brokers say what is in the members' settings by the classic one.
+        ("group.consumer.min.session.timeout.ms", &session_timeout_ms),
+        ("group.consumer.session.timeout.ms", &session_timeout_ms),
+        ("group.consumer.min.heartbeat.interval.ms", &heartbeat_ms),
+        ("group.consumer.heartbeat.interval.ms", &heartbeat_ms),
     ];
     let extra_conf = conf.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Options { nodes: NODES, extra_conf, ..Options::default() }
@@ -70,7 +83,7 @@ fn options() -> Options {
 impl Order {
     fn parse(args: &[String]) -> Result<Self, String> {
         let by_clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut order = Self { minutes: MINUTES, seed: by_clock, modes: Mode::ALL.to_vec() };
+        let mut order = Self { minutes: MINUTES, seed: by_clock, modes: Mode::ALL.to_vec(), protocol: Protocol::Mixed };
         for pair in args.chunks(2) {
             let [name, value] = pair else { return Err(format!("cannot understand {}", args.join(" "))) };
             let number = || value.parse().map_err(|_| format!("{name} {value}: not a number"));
@@ -79,6 +92,7 @@ impl Order {
                 "--seed" => order.seed = number()?,
                 "--mode" if value == "all" => order.modes = Mode::ALL.to_vec(),
                 "--mode" => order.modes = vec![value.parse()?],
+                "--protocol" => order.protocol = value.parse()?,
                 _ => return Err(format!("cannot understand {name} {value}")),
             }
         }

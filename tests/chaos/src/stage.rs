@@ -11,6 +11,8 @@ use std::{
 
 use kafka_harness::{Admin, Cluster};
 
+use crate::protocol::Protocol;
+
 /// For so long after a broker was disturbed another may think that it is still what it was.
 const STALE_FOR: Duration = Duration::from_secs(5);
 
@@ -18,6 +20,7 @@ pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) admin: Admin,
     pub(crate) seed: u64,
+    pub(crate) protocol: Protocol,
     /// Where the stories are written.
     pub(crate) folder: PathBuf,
     start: Clock,
@@ -40,10 +43,10 @@ struct Trouble {
 }
 
 impl Stage {
-    pub(crate) fn new(cluster: Cluster, admin: Admin, seed: u64, folder: PathBuf) -> Self {
+    pub(crate) fn new(cluster: Cluster, admin: Admin, seed: u64, protocol: Protocol, folder: PathBuf) -> Self {
         let (heals, is_quiet, is_over) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
         let trouble = Mutex::new(Trouble { ongoing: false, last: Instant::now() });
-        Self { cluster, admin, seed, folder, start: Clock::start(), heals, is_quiet, is_over, trouble }
+        Self { cluster, admin, seed, protocol, folder, start: Clock::start(), heals, is_quiet, is_over, trouble }
     }
 
     pub(crate) fn clock(&self) -> Clock {

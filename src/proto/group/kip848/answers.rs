@@ -103,7 +103,7 @@ impl Kip848 {
                     self.forget_membership(false);
                 }
             }
-            Reaction::FallBack if self.may_fall_back() && call.kind == Kind::Join => self.fall_back(&why),
+            Reaction::FallBack if self.may_fall_back() => self.fall_back(now, call, &why),
             Reaction::FallBack => self.refuse(ProblemKind::Incompatible, code, message),
             Reaction::Lasting(kind) => {
                 let what = errors::explain(code, message, &self.config);
@@ -121,7 +121,7 @@ impl Kip848 {
         let why = format!("a heartbeat of group {} got no answer: {error}", self.config.group);
         match error {
             CallError::Unsupported { .. } if self.is_over() || matches!(self.state, State::Leaving(_)) => return,
-            CallError::Unsupported { .. } if self.may_fall_back() && call.kind == Kind::Join => return self.fall_back(&why),
+            CallError::Unsupported { .. } if self.may_fall_back() => return self.fall_back(now, call, &why),
             CallError::Unsupported { .. } => {
                 let what = format!(
                     "group {} cannot be joined by the consumer protocol (KIP-848): {error}; upgrade the brokers to Kafka 4.0, or choose the \
@@ -147,9 +147,15 @@ impl Kip848 {
         self.next_at = Some(now + self.backoff.fail(&mut self.rng));
     }
 
-    fn fall_back(&mut self, why: &str) {
-        info!(group = %self.config.group, why, "the group is joined by the classic protocol");
-        self.events.push_back(GroupEvent::FallBack);
+    /// By which protocol to go on is found out by joining.
+    fn fall_back(&mut self, now: Instant, call: &Call, why: &str) {
+        if call.kind == Kind::Join {
+            info!(group = %self.config.group, why, "the group is joined by the classic protocol");
+            self.events.push_back(GroupEvent::OtherProtocol);
+        } else {
+            self.rejoin(now, why, Duration::ZERO);
+            self.forget_membership(false);
+        }
     }
 
     fn on_left(&mut self, now: Instant, code: ErrorCode) {

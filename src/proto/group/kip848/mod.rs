@@ -614,7 +614,6 @@ impl Kip848 {
         self.events.extend(self.voice.say(now, kind, code, what));
     }
 
-    /// Where it joins, no matter for which time: it holds nothing then.
     fn may_fall_back(&self) -> bool {
         self.config.protocol == GroupProtocol::Auto
     }

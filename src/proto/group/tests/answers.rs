@@ -140,6 +140,15 @@ fn join_inconsistent_group_protocol_is_fatal_and_names_our_assignors() {
 }
 
 #[test]
+fn who_leaves_the_choice_to_us_goes_on_by_the_other_protocol_once_the_group_is_of_that() {
+    let auto = || GroupConfig { protocol: GroupProtocol::Auto, ..config() };
+    let inconsistent = || Ok(join_error(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+    check(Rig::rejoining(auto()), Api::JoinGroup, inconsistent(), "/-1", &["other protocol"], "JoinGroup after a back-off");
+    // By the other one it was just told that the group is of this.
+    check(Rig::joining(auto()), Api::JoinGroup, inconsistent(), "/-1", &["GroupRefused, fatal"], "nothing");
+}
+
+#[test]
 fn join_invalid_session_timeout_is_fatal_and_names_the_brokers_limits() {
     let mut rig = Rig::rejoining(config());
     rig.answer(Api::JoinGroup, Ok(join_error(ErrorCode::INVALID_SESSION_TIMEOUT)));

@@ -268,7 +268,7 @@ pub(super) fn in_short(event: &GroupEvent) -> String {
         }
         GroupEvent::WatchTopics(topics) => format!("watch {}", topics.join(" ")),
         GroupEvent::RefreshMetadata => "refresh metadata".to_owned(),
-        GroupEvent::FallBack => "fall back".to_owned(),
+        GroupEvent::OtherProtocol => "other protocol".to_owned(),
         GroupEvent::Rejoining { .. } => "rejoining".to_owned(),
         GroupEvent::Left => "left".to_owned(),
         GroupEvent::Problem(problem) => format!("{:?}{}", problem.kind, if problem.fatal { ", fatal" } else { "" }),

@@ -134,7 +134,8 @@ impl Surroundings {
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
                 GroupEvent::Left => self.over = true,
                 GroupEvent::Rejoining { .. } | GroupEvent::WatchTopics(_) => {}
-                GroupEvent::RefreshMetadata | GroupEvent::FallBack => panic!("{event:?} of the classic protocol"),
+                GroupEvent::RefreshMetadata => panic!("{event:?} of the classic protocol"),
+                GroupEvent::OtherProtocol => panic!("nobody left the choice to us"),
             }
         }
         assert_eq!(self.owned, rig.machine.owned);

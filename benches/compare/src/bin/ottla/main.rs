@@ -7,7 +7,9 @@ mod pair;
 use std::time::Duration;
 
 use bench_meter::{Meter, Task};
-use ottla::{AtLeastOnce, AtMostOnce, Batches, Consumer, ConsumerBuilder, Events, GroupEvent, Manual, OffsetReset};
+use ottla::{
+    AtLeastOnce, AtMostOnce, Batches, Consumer, ConsumerBuilder, Events, GroupEvent, GroupProtocol, Manual, OffsetReset,
+};
 use tokio::{
     runtime,
     time::{sleep, timeout},
@@ -51,10 +53,16 @@ fn builder(task: &Task) -> Result<(ConsumerBuilder, String), Error> {
     let builder = Consumer::builder(task.group.as_str(), task.bootstrap.split(',')).subscribe([task.topic.as_str()]);
     let builder = builder.offset_reset(OffsetReset::Earliest).commit_interval(task.commit_interval);
     let builder = builder.partition_fetch_bytes_max(partition_bytes).buffer_bytes_max(buffer_bytes);
-    let builder = builder.catch_up_connections(connections);
+    let protocol = match task.other("protocol") {
+        // As every peer has it, so that what is compared is the clients.
+        None => GroupProtocol::Classic,
+        Some("consumer") => GroupProtocol::Consumer,
+        Some(other) => return Err(format!("there is no protocol {other}").into()),
+    };
+    let builder = builder.catch_up_connections(connections).group_protocol(protocol);
     let settings = format!(
         "partition_fetch_bytes_max={partition_bytes}, buffer_bytes_max={buffer_bytes}, catch_up_connections={connections}, \
-         commit_interval={:?}, CRCs checked; tokio, {}",
+         group_protocol={protocol:?}, commit_interval={:?}, CRCs checked; tokio, {}",
         task.commit_interval,
         if is_multi_thread(task) { "multi-thread" } else { "current-thread" }
     );

@@ -125,7 +125,7 @@ fn a_broker_or_group_of_the_older_protocol_is_joined_by_that_one_where_the_user_
     for answer in answers {
         let mut rig = Rig::joining(auto_config());
         rig.answer(answer.clone());
-        assert_eq!(rig.told(), ["fall back"], "{answer:?}");
+        assert_eq!(rig.told(), ["other protocol"], "{answer:?}");
         let mut rig = Rig::joining(config());
         rig.answer(answer.clone());
         assert_eq!((rig.told(), rig.next_ask()), (vec!["Incompatible, fatal".to_owned()], "never"), "{answer:?}");
@@ -133,9 +133,15 @@ fn a_broker_or_group_of_the_older_protocol_is_joined_by_that_one_where_the_user_
 }
 
 #[test]
-fn who_has_joined_does_not_fall_back() {
-    for answer in [refused(ErrorCode::GROUP_ID_NOT_FOUND), unsupported()] {
+fn who_has_joined_joins_anew_before_it_falls_back() {
+    for answer in [refused(ErrorCode::UNSUPPORTED_VERSION), refused(ErrorCode::GROUP_ID_NOT_FOUND), unsupported()] {
         let mut rig = Rig::holding(auto_config());
+        rig.pass(5_000);
+        rig.answer(answer.clone());
+        assert_eq!((rig.told(), rig.next_ask()), (vec!["lost t-0 t-1".to_owned(), "rejoining".to_owned()], "at once"));
+        rig.answer(answer.clone());
+        assert_eq!(rig.told(), ["other protocol"], "{answer:?}");
+        let mut rig = Rig::holding(config());
         rig.pass(5_000);
         rig.answer(answer);
         assert_eq!(rig.told(), ["lost t-0 t-1", "Incompatible, fatal"]);

@@ -105,7 +105,7 @@ impl Surroundings {
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
                 GroupEvent::Left => self.over = true,
                 GroupEvent::Rejoining { .. } | GroupEvent::RefreshMetadata => {}
-                GroupEvent::WatchTopics(_) | GroupEvent::FallBack => panic!("{event:?}"),
+                GroupEvent::WatchTopics(_) | GroupEvent::OtherProtocol => panic!("{event:?}"),
             }
         }
         assert!(self.owned.iter().eq(rig.machine.owned.keys()));
