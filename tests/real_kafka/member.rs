@@ -50,7 +50,15 @@ impl Member {
     where
         F: Future<Output = ()> + Send,
     {
-        let mut records = builder.connect().await.expect("connect").at_least_once();
+        Self::start(builder.connect().await.expect("connect"), work)
+    }
+
+    /// As [`join_with`](Self::join_with), for a test that has to do with the consumer first.
+    pub fn start<F>(consumer: Consumer, work: impl Fn(Delivery) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let mut records = consumer.at_least_once();
         let handle = records.handle();
         let (seen, errors) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let (all, failed) = (Arc::clone(&seen), Arc::clone(&errors));
