@@ -23,6 +23,7 @@ mod offsets;
 mod ownership;
 mod patterns;
 mod placed;
+mod quotas;
 mod racks;
 mod security;
 mod sessions;

@@ -166,7 +166,8 @@ async fn leave(members: &mut Vec<Member>) -> Vec<Place> {
 /// The member that is killed: finishes what lies below `limit`, and has the rest in hand.
 async fn finish_below(limit: i64) {
     let settings = by(&setting("WAY"), builder(&setting("BOOT"), &setting("GROUP"), &setting("TOPIC")));
-    let mut records = settings.connect().await.unwrap().at_least_once();
+    // By the classic protocol it is the member that says how soon it may be missed.
+    let mut records = settings.session_timeout(Duration::from_secs(3)).connect().await.unwrap().at_least_once();
     let mut in_hand = Vec::new();
     while let Some(delivery) = records.next().await {
         let delivery = delivery.unwrap();

@@ -14,6 +14,8 @@ use ottla::{Consumer, ConsumerBuilder, Delivery, Handle, OffsetReset};
 
 use crate::support::{DEADLINE, eventually_async};
 
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(300);
+
 /// Partition and offset.
 pub type Place = (i32, i64);
 
@@ -27,7 +29,7 @@ pub fn builder_of_nothing(bootstrap: &str, group: &str) -> ConsumerBuilder {
     Consumer::builder(group, bootstrap.split(','))
         .client_id(format!("ottla-{group}"))
         .session_timeout(Duration::from_secs(6))
-        .heartbeat_interval(Duration::from_millis(300))
+        .heartbeat_interval(HEARTBEAT_INTERVAL)
         .commit_interval(Duration::from_millis(100))
         .metadata_max_age(Duration::from_secs(1))
         .offset_reset(OffsetReset::Earliest)

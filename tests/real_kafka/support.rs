@@ -135,10 +135,15 @@ pub(crate) fn eventually(what: &str, deadline: Duration, condition: impl FnMut()
 /// When it does not within `deadline`.
 pub async fn eventually_async(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + deadline;
-    // The condition may take its time (a question to a broker): it is asked where blocking is allowed.
-    while !tokio::task::block_in_place(&mut condition) {
+    loop {
+        let asked = Instant::now();
+        // The condition may take its time (a question to a broker): it is asked where blocking is allowed.
+        if tokio::task::block_in_place(&mut condition) {
+            return;
+        }
         assert!(Instant::now() < until, "not within {deadline:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // What takes long on a busy machine is asked less often, so that the others get on.
+        tokio::time::sleep(asked.elapsed().max(Duration::from_millis(10))).await;
     }
 }
 

@@ -58,6 +58,8 @@ import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourcePatternFilter;
@@ -130,6 +132,7 @@ public final class AdminShell {
             case "add-partitions": return addPartitions(command);
             case "describe-topic": return describeTopic(command);
             case "alter-config": return alterConfig(command);
+            case "set-quota": return setQuota(command);
             case "list-offsets": return listOffsets(command);
             case "delete-records": return deleteRecords(command);
             case "deny": return deny(command);
@@ -143,6 +146,7 @@ public final class AdminShell {
             case "request-bytes": return requestBytes(command);
             case "all-request-bytes": return allRequestBytes(command);
             case "bytes-out": return bytesOut(command);
+            case "connections": return connections(command);
             case "alter-offset": return alterOffset(command);
             case "delete-offsets": return deleteOffsets(command);
             case "delete-group": return deleteGroup(command);
@@ -202,6 +206,15 @@ public final class AdminShell {
         command.all("config.").forEach((name, value) ->
             changes.add(new AlterConfigOp(new ConfigEntry(name, value), AlterConfigOp.OpType.SET)));
         admin.incrementalAlterConfigs(Map.of(new ConfigResource(type, command.get("name")), changes)).all().get();
+        return List.of();
+    }
+
+    /** As kafka-configs --entity-type clients; without a value the quota is taken away. */
+    private List<String> setQuota(Command command) throws Exception {
+        ClientQuotaEntity client = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, command.get("client-id")));
+        Double value = command.has("value") ? Double.valueOf(command.get("value")) : null;
+        ClientQuotaAlteration.Op change = new ClientQuotaAlteration.Op(command.get("quota"), value);
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(client, List.of(change)))).all().get();
         return List.of();
     }
 
@@ -315,6 +328,11 @@ public final class AdminShell {
     /** One field: how many bytes of a topic a broker of this machine has sent to consumers, by its own count. */
     private List<String> bytesOut(Command command) throws Exception {
         return of(command, "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,topic=" + command.get("topic"), "Count");
+    }
+
+    /** One field: how many connections a broker of this machine has accepted, by its own count. */
+    private List<String> connections(Command command) throws Exception {
+        return of(command, "kafka.server:type=socket-server-metrics,listener=*,networkProcessor=*", "connection-creation-total");
     }
 
     /** One field: the sum of an attribute of what a broker of this machine counts. */

@@ -105,6 +105,13 @@ impl Admin {
         self.run(Command::new("alter-config").with("type", kind).with("name", name).with_all("config.", configs)).map(drop)
     }
 
+    /// Sets a quota, such as `consumer_byte_rate`, for all clients that call themselves `client_id` (Kafka from 2.6 on); with `None` it takes
+    /// it away. As `kafka-configs --entity-type clients` does.
+    pub fn set_quota(&self, client_id: &str, quota: &str, value: Option<f64>) -> Result<()> {
+        let command = Command::new("set-quota").with("client-id", client_id).with("quota", quota);
+        self.run(if let Some(value) = value { command.with("value", value) } else { command }).map(drop)
+    }
+
     /// Tells the offset after the last record of each partition.
     pub fn end_offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>> {
         self.list_offsets(topic, "latest")
@@ -191,6 +198,12 @@ impl Admin {
     /// Tells how many bytes of a topic a broker on this machine has sent to consumers, given the number of its process.
     pub fn bytes_out(&self, process: u32, topic: &str) -> Result<u64> {
         let fields = self.run(Command::new("bytes-out").with("process", process).with("topic", topic))?;
+        parse(fields.first().map(String::as_str).as_ref())
+    }
+
+    /// Tells how many connections a broker on this machine has accepted so far, given the number of its process.
+    pub fn connections(&self, process: u32) -> Result<u64> {
+        let fields = self.run(Command::new("connections").with("process", process))?;
         parse(fields.first().map(String::as_str).as_ref())
     }
 
