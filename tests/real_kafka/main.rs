@@ -31,3 +31,4 @@ mod statics;
 mod support;
 mod topics;
 mod versions;
+mod wide;

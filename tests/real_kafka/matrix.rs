@@ -76,8 +76,9 @@ async fn scenario(test: &'static str, kafka: Arc<Kafka>, way: &'static str) {
     let is_shared_by = |count: usize| {
         let described = kafka.admin.group(&group).unwrap();
         let held: Vec<_> = described.members.iter().map(|member| member.assigned.len()).collect();
-        let is_even = held.len() == count && held.iter().sum::<usize>() == 2 && held.iter().all(|held| *held <= 1 || count == 1);
-        described.state == "Stable" && described.assignor == way && is_even
+        let is_even = held.iter().max().unwrap_or(&0) - held.iter().min().unwrap_or(&0) <= 1;
+        let is_all = held.len() == count && held.iter().sum::<usize>() == PARTITIONS as usize;
+        described.state == "Stable" && described.assignor == way && is_even && is_all
     };
     let shared_by = |count| eventually_async("the coordinator agrees", DEADLINE, move || is_shared_by(count));
 

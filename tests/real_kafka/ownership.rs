@@ -10,10 +10,7 @@ use std::{
 };
 
 use kafka_harness::Librdkafka;
-use ottla::{
-    Assignor, ConsumeErrorKind, Consumer, ConsumerBuilder, CooperativeSticky, GroupEvent, GroupProtocol, Range, RoundRobin,
-    Sticky,
-};
+use ottla::{Assignor, ConsumeErrorKind, Consumer, ConsumerBuilder, CooperativeSticky, GroupEvent, Range, RoundRobin, Sticky};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -308,32 +305,6 @@ async fn a_group_is_rolled_from_range_to_cooperative_sticky_and_back() {
     }
     assert!(counts(seen).into_values().all(|count| count == 1), "nothing twice on clean leaves");
     assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [400; 6]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
-    let Some(kafka) = Kafka::shared() else { return };
-    let (topic, group) = (kafka.topic("static", 4), kafka.group("static"));
-    kafka.produce(&topic, 4, 10);
-    let builder = || builder(kafka.bootstrap(), &group, &topic).group_protocol(GroupProtocol::Classic);
-    let settings = |name: &str| builder().group_instance_id(name);
-    let (a, b) = (Member::join(settings("a")).await, Member::join(settings("b")).await);
-    let both = [a, b];
-    settled(&both, 4).await;
-    let [a, b] = both;
-    let mut events = a.handle.events();
-    let held = b.partitions();
-    b.leave().await;
-    let b = Member::join(settings("b")).await;
-    eventually_async("b has what it had", DEADLINE, || b.partitions() == held).await;
-    let noticed = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
-    assert!(noticed.is_err(), "a noticed {noticed:?}");
-
-    let usurper = Member::join(settings("b")).await;
-    eventually_async("the usurper has b's partitions", DEADLINE, || usurper.partitions() == held).await;
-    eventually_async("b is told", DEADLINE, || b.errors().iter().any(|error| error.contains("group.instance.id"))).await;
-    usurper.leave().await;
-    a.leave().await;
 }
 
 const KILLED: &str = "ownership::a_killed_members_partitions_are_taken_over";

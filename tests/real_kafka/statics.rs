@@ -17,6 +17,31 @@ use crate::{
     support::{DEADLINE, Kafka, eventually_async},
 };
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("static", 4), kafka.group("static"));
+    kafka.produce(&topic, 4, 10);
+    let settings = |name: &str| builder(kafka.bootstrap(), &group, &topic).group_instance_id(name);
+    let (a, b) = (Member::join(settings("a")).await, Member::join(settings("b")).await);
+    let both = [a, b];
+    settled(&both, 4).await;
+    let [a, b] = both;
+    let mut events = a.handle.events();
+    let held = b.partitions();
+    b.leave().await;
+    let b = Member::join(settings("b")).await;
+    eventually_async("b has what it had", DEADLINE, || b.partitions() == held).await;
+    let noticed = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
+    assert!(noticed.is_err(), "a noticed {noticed:?}");
+
+    let usurper = Member::join(settings("b")).await;
+    eventually_async("the usurper has b's partitions", DEADLINE, || usurper.partitions() == held).await;
+    eventually_async("b is told", DEADLINE, || b.errors().iter().any(|error| error.contains("group.instance.id"))).await;
+    usurper.leave().await;
+    a.leave().await;
+}
+
 /// Range, and a count of how often a member was asked to assign: only who leads is.
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
@@ -49,7 +74,7 @@ async fn next_generation(events: &mut Events) -> i32 {
     }
 }
 
-/// KIP-814, and before it: a leader that comes back is not told to assign, and still is the one who has to watch the topics.
+/// With KIP-814 and before it: a leader that comes back must not assign, and still is the one who has to watch the topics.
 async fn a_leader_comes_back(version: &str) {
     let Some(kafka) = Kafka::start(Options { version: version.into(), ..Options::default() }) else { return };
     let (topic, group) = (kafka.topic("static-leader", 4), kafka.group("static-leader"));
@@ -96,12 +121,12 @@ async fn a_leader_comes_back(version: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_comes_back_to_a_broker_that_tells_it_so() {
+async fn a_leader_that_comes_back_is_told_to_skip_the_assignment() {
     a_leader_comes_back(DEFAULT_VERSION).await;
 }
 
-/// Before Kafka 3.1 nothing tells a leader that came back that it still leads.
+/// Before Kafka 3.2 it is told its former member id as the leader's, and has to know it for its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_comes_back_to_a_broker_that_keeps_it_secret() {
+async fn a_leader_that_comes_back_to_an_old_broker_is_told_nothing() {
     a_leader_comes_back("2.8.2").await;
 }
