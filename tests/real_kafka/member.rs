@@ -14,6 +14,7 @@ use ottla::{Consumer, ConsumerBuilder, Delivery, Handle, OffsetReset};
 
 use crate::support::{DEADLINE, eventually_async};
 
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Partition and offset.
@@ -28,7 +29,7 @@ pub fn builder(bootstrap: &str, group: &str, topic: &str) -> ConsumerBuilder {
 pub fn builder_of_nothing(bootstrap: &str, group: &str) -> ConsumerBuilder {
     Consumer::builder(group, bootstrap.split(','))
         .client_id(format!("ottla-{group}"))
-        .session_timeout(Duration::from_secs(6))
+        .session_timeout(SESSION_TIMEOUT)
         .heartbeat_interval(HEARTBEAT_INTERVAL)
         .commit_interval(Duration::from_millis(100))
         .metadata_max_age(Duration::from_secs(1))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kafka_harness::{Options, Produce};
 
 use crate::{
-    member::{HEARTBEAT_INTERVAL, Member, builder, counts},
+    member::{HEARTBEAT_INTERVAL, Member, SESSION_TIMEOUT, builder, counts, settled},
     support::{DEADLINE, Kafka, eventually_async},
 };
 
@@ -13,9 +13,9 @@ const PARTITIONS: i32 = 4;
 const RECORD_BYTES: usize = 4 * 1024;
 const QUOTA_BYTES: u32 = 256 * 1024;
 /// Over how long the broker looks back: that much may come at once.
-const WINDOW_S: u32 = 6;
+const WINDOW_S: u32 = 9;
 /// How long the quota makes the records take that are written at a time: what comes at once, and two sessions of the member.
-const LOAD_S: u32 = WINDOW_S + 2 * 6;
+const LOAD_S: u32 = WINDOW_S + 2 * SESSION_TIMEOUT.as_secs() as u32;
 /// How much of the quota one answer takes: so long a client has to wait when that is too much.
 const ANSWER_S: u32 = 3;
 /// A connection that has to wait is not listened to meanwhile. Who asks all the same is not answered in time, and gives it up.
@@ -54,7 +54,7 @@ async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_gro
     eventually_async("all has come", DEADLINE, || member.seen().len() == load).await;
     let took = started.elapsed();
     println!("{LOAD_S} s of the quota took {took:.1?}");
-    assert!((f64::from(LOAD_S - WINDOW_S)..f64::from(LOAD_S) * 1.5).contains(&took.as_secs_f64()), "{took:?}");
+    assert!((f64::from(LOAD_S - WINDOW_S)..f64::from(LOAD_S) * 1.6).contains(&took.as_secs_f64()), "{took:?}");
     let heartbeats = kafka.admin.requests(process, "Heartbeat").unwrap() - heartbeats;
     let due = counting.elapsed().div_duration_f64(HEARTBEAT_INTERVAL);
     assert!(heartbeats as f64 > due / 2.0, "its heartbeats are not held up: {heartbeats} of {due:.0}");
@@ -71,4 +71,40 @@ async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_gro
     assert!(took < Duration::from_secs(LOAD_S.into()) / 2, "{took:?}");
     assert_eq!(member.errors(), Vec::<String>::new());
     assert!(counts(member.leave().await).into_values().all(|count| count == 1), "nothing twice");
+}
+
+/// A quota on requests holds up heartbeats and commits, too, each by a second (the broker's window) at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_every_request_is_throttled_holds() {
+    let Some(kafka) = Kafka::start(Options::default()) else { return };
+    let (group, process) = (kafka.group("slowed"), kafka.cluster().process_id(1).unwrap());
+    let quota = |value| kafka.admin.set_quota(&format!("ottla-{group}"), "request_percentage", value).unwrap();
+    // So little that each is above it: then no Fetch brings anything, either.
+    quota(Some(0.001));
+    let topic = kafka.topic("slowed", PARTITIONS);
+    kafka.produce(&topic, PARTITIONS, 50);
+    let join = || Member::join(builder(kafka.bootstrap(), &group, &topic));
+    let members = [join().await, join().await];
+    settled(&members, PARTITIONS).await;
+    let mut events = members[0].handle.events();
+    let (heartbeats, started) = (|| kafka.admin.requests(process, "Heartbeat").unwrap(), Instant::now());
+    let before = heartbeats();
+    eventually_async("there have been heartbeats for two sessions", DEADLINE, || {
+        heartbeats() > before && started.elapsed() > 2 * SESSION_TIMEOUT
+    })
+    .await;
+    let (heartbeats, at_full_pace) = (heartbeats() - before, 2.0 * started.elapsed().div_duration_f64(HEARTBEAT_INTERVAL));
+    println!("{heartbeats} heartbeats instead of {at_full_pace:.0}");
+    assert!((heartbeats as f64) < at_full_pace / 2.0, "{heartbeats}: they are throttled");
+    let heard = tokio::time::timeout(Duration::ZERO, events.next()).await;
+    assert!(heard.is_err(), "nothing happens in its group: {heard:?}");
+    quota(None);
+    eventually_async("all is read, and committed", DEADLINE, || {
+        kafka.committed(&group, &topic).into_values().eq([50; PARTITIONS as usize])
+    })
+    .await;
+    for member in members {
+        assert_eq!(member.errors(), Vec::<String>::new());
+        member.leave().await;
+    }
 }
