@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kafka_harness::{Options, Produce};
+use ottla::{ConsumerBuilder, GroupProtocol};
 
 use crate::{
     member::{HEARTBEAT_INTERVAL, Member, SESSION_TIMEOUT, builder, counts, settled},
@@ -20,6 +21,11 @@ const LOAD_S: u32 = WINDOW_S + 2 * SESSION_TIMEOUT.as_secs() as u32;
 const ANSWER_S: u32 = 3;
 /// A connection that has to wait is not listened to meanwhile. Who asks all the same is not answered in time, and gives it up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Its heartbeats have a pace that is the member's own.
+fn by_classic_protocol(builder: ConsumerBuilder) -> ConsumerBuilder {
+    builder.group_protocol(GroupProtocol::Classic)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_group() {
@@ -41,7 +47,7 @@ async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_gro
     };
 
     produce();
-    let settings = builder(kafka.bootstrap(), &group, &topic).request_timeout(REQUEST_TIMEOUT);
+    let settings = by_classic_protocol(builder(kafka.bootstrap(), &group, &topic)).request_timeout(REQUEST_TIMEOUT);
     let settings = settings.partition_fetch_bytes_max((QUOTA_BYTES * ANSWER_S) as usize / PARTITIONS as usize);
     let member = Member::join(settings).await;
     eventually_async("it begins", DEADLINE, || !member.seen().is_empty()).await;
@@ -83,7 +89,7 @@ async fn a_group_whose_every_request_is_throttled_holds() {
     quota(Some(0.001));
     let topic = kafka.topic("slowed", PARTITIONS);
     kafka.produce(&topic, PARTITIONS, 50);
-    let join = || Member::join(builder(kafka.bootstrap(), &group, &topic));
+    let join = || Member::join(by_classic_protocol(builder(kafka.bootstrap(), &group, &topic)));
     let members = [join().await, join().await];
     settled(&members, PARTITIONS).await;
     let mut events = members[0].handle.events();

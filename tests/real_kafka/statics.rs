@@ -10,7 +10,7 @@ use std::{
 };
 
 use kafka_harness::{DEFAULT_VERSION, Options, Produce};
-use ottla::{Assignment, Assignor, Events, GroupEvent, GroupView, Range};
+use ottla::{Assignment, Assignor, Events, GroupEvent, GroupProtocol, GroupView, Range};
 
 use crate::{
     member::{Member, all_places, builder, settled},
@@ -22,7 +22,10 @@ async fn a_static_member_comes_back_without_a_rebalance_and_a_usurper_fences() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("static", 4), kafka.group("static"));
     kafka.produce(&topic, 4, 10);
-    let settings = |name: &str| builder(kafka.bootstrap(), &group, &topic).group_instance_id(name);
+    let settings = |name: &str| {
+        let settings = builder(kafka.bootstrap(), &group, &topic).group_instance_id(name);
+        settings.group_protocol(GroupProtocol::Classic)
+    };
     let (a, b) = (Member::join(settings("a")).await, Member::join(settings("b")).await);
     let both = [a, b];
     settled(&both, 4).await;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use kafka_harness::Produce;
-use ottla::{Consumer, Delivery, GroupEvent, OffsetReset};
+use ottla::{Consumer, Delivery, GroupEvent, GroupProtocol, OffsetReset};
 use tokio::time::timeout;
 
 use crate::{
-    member::Member,
+    member::{HEARTBEAT_INTERVAL, Member},
     support::{DEADLINE, Kafka, eventually, eventually_async},
 };
 
@@ -50,16 +50,30 @@ async fn ten_thousand_partitions_are_resolved_read_and_shared() {
         std::thread::scope(|scope| {
             written.chunks(written.len() / 8).for_each(|some| drop(scope.spawn(|| some.iter().for_each(produce))));
         });
+        written.len()
     };
-    produce();
+    for (protocol, written_before) in [(GroupProtocol::Classic, 0), (GroupProtocol::Consumer, 2 * written.len())] {
+        println!("{protocol:?}");
+        one_has_all_and_two_share(&kafka, &topics, protocol, written_before, &produce).await;
+    }
+}
 
+/// Each group reads from the beginning; meanwhile as much as `produce` says is written, twice.
+async fn one_has_all_and_two_share(
+    kafka: &Kafka,
+    topics: &[String],
+    protocol: GroupProtocol,
+    written_before: usize,
+    produce: &dyn Fn() -> usize,
+) {
+    let written = written_before + produce();
     let group = kafka.group("wide");
     let read = Arc::new(Mutex::new(BTreeMap::new()));
     let has_read = |count: usize| read.lock().unwrap().len() == count;
     let join = async || {
         let settings = Consumer::builder(group.as_str(), kafka.bootstrap().split(',')).offset_reset(OffsetReset::Earliest);
-        let settings = settings.heartbeat_interval(Duration::from_millis(300)).fetch_max_wait(Duration::from_millis(50));
-        let consumer = settings.subscribe(topics.iter().map(String::as_str)).connect().await.unwrap();
+        let settings = settings.heartbeat_interval(HEARTBEAT_INTERVAL).fetch_max_wait(Duration::from_millis(50));
+        let consumer = settings.group_protocol(protocol).subscribe(topics.iter().map(String::as_str)).connect().await.unwrap();
         let (events, read) = (consumer.handle().events(), Arc::clone(&read));
         let work = move |delivery: Delivery| {
             *read.lock().unwrap().entry((delivery.topic_partition().clone(), delivery.offset())).or_insert(0) += 1;
@@ -69,18 +83,18 @@ async fn ten_thousand_partitions_are_resolved_read_and_shared() {
     };
 
     let (first, mut events) = join().await;
-    let assigned = loop {
+    let mut assigned = 0;
+    while assigned < ALL {
         if let GroupEvent::Assigned { partitions, .. } = timeout(DEADLINE, events.next()).await.expect("in time").unwrap() {
-            break partitions.len();
+            assigned += partitions.len();
         }
-    };
+    }
     let started = Instant::now();
-    assert_eq!(assigned, ALL);
     eventually_async("each position is known", DEADLINE, || first.handle.lag().len() == ALL).await;
     let took = started.elapsed();
     println!("from the assignment until {ALL} positions are known it takes {took:.1?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
-    eventually_async("all is read", DEADLINE, || has_read(written.len())).await;
+    eventually_async("all is read", DEADLINE, || has_read(written)).await;
 
     for id in 1..=3 {
         let process = kafka.cluster().process_id(id).unwrap();
@@ -112,8 +126,8 @@ async fn ten_thousand_partitions_are_resolved_read_and_shared() {
     })
     .await;
     println!("a second member has half of them after {:.1?}", started.elapsed());
-    produce();
-    eventually_async("what is new is read, too", DEADLINE, || has_read(2 * written.len())).await;
+    let written = written + produce();
+    eventually_async("what is new is read, too", DEADLINE, || has_read(written)).await;
     for member in both {
         assert!(!member.seen().is_empty());
         assert_eq!(member.errors(), Vec::<String>::new());
