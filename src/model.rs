@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
 /// Names one partition of one topic.
 ///
 /// Cheap to clone: the topic's name is shared.
@@ -144,6 +146,13 @@ pub(crate) struct BrokerId(pub(crate) i32);
 /// A topic's id (KIP-516): another one after the topic was deleted and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TopicId(pub(crate) [u8; 16]);
+
+/// As Kafka's own tools show it.
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
 
 /// Where to go on in a partition: the offset of the *next* record, and the leader epoch of the one before it, where known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,7 +134,7 @@ impl ConsumerBuilder {
     }
 
     /// Subscribes to these topics; more than one call adds up. At least one is required, here or by
-    /// [`subscribe_pattern`](Self::subscribe_pattern). [`Handle::subscribe`] changes it while the consumer runs.
+    /// [`subscribe_pattern`](Self::subscribe_pattern) or [`subscribe_server_pattern`](Self::subscribe_server_pattern). [`Handle::subscribe`] changes it while the consumer runs.
     ///
     /// A topic that does not exist yet is read as soon as it does; the stream says meanwhile that it is missing. ottla never lets a
     /// broker create a topic.
@@ -149,6 +149,14 @@ impl ConsumerBuilder {
     /// Members of a group should share their patterns. While no topic matches, the member stays out of the group, and the stream says so.
     pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
         self.subscription = self.subscription.pattern(pattern);
+        self
+    }
+
+    /// Subscribes to every topic whose whole name matches this regular expression of the syntax RE2, and lets the group's coordinator match: Kafka
+    /// 4.0 or newer, and not with [`GroupProtocol::Classic`]. There is one at most, the last that is given. See
+    /// [`Subscription::server_pattern`], also for what comes where the brokers do not match. Java: `subscribe(SubscriptionPattern)` (KIP-848).
+    pub fn subscribe_server_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.subscription = self.subscription.server_pattern(pattern);
         self
     }
 
@@ -394,6 +402,7 @@ impl ConsumerBuilder {
             unacked_records_max: self.unacked_records_max,
             buffer_bytes_max: self.buffer_bytes_max,
             read_committed: self.isolation == Isolation::ReadCommitted,
+            group_protocol: self.protocol(),
         }
     }
 
@@ -417,7 +426,7 @@ impl ConsumerBuilder {
             return invalid("builder(group_id)", "a consumer group needs a name".into());
         }
         let bootstrap = self.connecting.check()?;
-        let selection = self.subscription.select()?;
+        let selection = self.subscription.select(self.protocol())?;
         if self.assignors.as_ref().is_some_and(Vec::is_empty) {
             return invalid("assignors", "a group needs at least one".into());
         }
@@ -631,6 +640,8 @@ mod tests {
         check(builder().subscribe(["no spaces"]), "subscribe");
         check(builder().subscribe_pattern("("), "subscribe_pattern");
         check(builder().subscribe_pattern("a").exclude_pattern("("), "exclude_pattern");
+        check(builder().group_protocol(GroupProtocol::Classic).subscribe_server_pattern("a"), "subscribe_server_pattern");
+        assert!(builder().group_protocol(GroupProtocol::Consumer).subscribe_server_pattern("a").check().is_ok());
         check(builder().assignors([]), "assignors");
         check(builder().group_instance_id(""), "group_instance_id");
         check(builder().heartbeat_interval(Duration::from_secs(45)), "heartbeat_interval");

@@ -172,9 +172,10 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidSetting`] when nothing is named, a name is none, or a pattern no regular expression; what was subscribed to stays.
+    /// [`BuildError::InvalidSetting`] when nothing is named, a name is none, a pattern no regular expression, or the coordinator is to match one
+    /// ([`Subscription::server_pattern`]) and the protocol was chosen by which none does; what was subscribed to stays.
     pub fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<(), BuildError> {
-        self.inbox.command(Command::Subscribe(subscription.into().select()?));
+        self.inbox.command(Command::Subscribe(subscription.into().select(self.inbox.group_protocol())?));
         Ok(())
     }
 
@@ -347,7 +348,12 @@ mod tests {
         let (commands, _core) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::new(
             commands,
-            InboxSettings { unacked_records_max: 1000, buffer_bytes_max: 1 << 20, read_committed: true },
+            InboxSettings {
+                unacked_records_max: 1000,
+                buffer_bytes_max: 1 << 20,
+                read_committed: true,
+                group_protocol: crate::GroupProtocol::Classic,
+            },
         ));
         let handle = Handle::new(Arc::clone(&inbox));
         assert_eq!(handle.stats(), Stats::default());

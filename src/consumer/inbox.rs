@@ -28,7 +28,7 @@ use super::{
 use crate::{
     connect::Reached,
     error::{BuildError, CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
-    model::{Offset, Position, TopicPartition},
+    model::{GroupProtocol, Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, ProblemKind,
         message::{Command, Event, PartitionProgress, Progress, SeekTarget, Unfinished},
@@ -60,6 +60,7 @@ pub(crate) struct InboxSettings {
     pub(crate) unacked_records_max: usize,
     pub(crate) buffer_bytes_max: usize,
     pub(crate) read_committed: bool,
+    pub(crate) group_protocol: GroupProtocol,
 }
 
 struct State {
@@ -131,6 +132,11 @@ impl Inbox {
         let mut state = self.lock();
         state.mode = mode;
         state.split = split;
+    }
+
+    /// The protocol that the user chose.
+    pub(crate) fn group_protocol(&self) -> GroupProtocol {
+        self.settings.group_protocol
     }
 
     pub(crate) fn command(&self, command: Command) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     error::BuildError,
-    model::{TOPIC_NAME_RULE, is_topic_name},
+    model::{GroupProtocol, TOPIC_NAME_RULE, is_topic_name},
     proto::selection::{Selection, TopicPattern},
 };
 
-/// What to read: topics by their names, all whose names match a regular expression, or both.
+/// What to read: topics by their names, all whose names match a regular expression, or both together.
 ///
 /// For a consumer that is running already, see [`Handle::subscribe`](super::Handle::subscribe); before it does, the builder has the same
 /// methods.
@@ -19,6 +19,7 @@ pub struct Subscription {
     patterns: Vec<String>,
     excluded: Vec<String>,
     internal: bool,
+    server_pattern: Option<String>,
 }
 
 impl Subscription {
@@ -50,6 +51,29 @@ impl Subscription {
         self
     }
 
+    /// Adds every topic whose whole name matches this regular expression, and lets the group's coordinator match, in place of the member; there is
+    /// one at most, the last that is given. Java: `subscribe(SubscriptionPattern)` (KIP-848).
+    ///
+    /// The syntax is that of [RE2](https://github.com/google/re2/wiki/Syntax), as the broker's library (RE2/J) reads it: it has neither
+    /// back-references nor look-around. The coordinator matches against whole names, as if the pattern began with `^` and ended with `$`, so
+    /// that `orders` does not match `orders.eu`. Topics of Kafka's own, such as `__consumer_offsets`, match like any other:
+    /// [`exclude_pattern`](Self::exclude_pattern) and [`exclude_internal_topics`](Self::exclude_internal_topics) say nothing to the coordinator. What
+    /// the user of the member may not describe whose heartbeat makes the coordinator look is left out for all members of the pattern.
+    ///
+    /// A new topic is found within some ten seconds, whatever [`metadata_max_age`](super::ConsumerBuilder::metadata_max_age) is; no member asks for
+    /// all topics, and however many there are in the cluster, each learns only of those that it is assigned. Where nothing matches, nothing is
+    /// assigned, and nothing is said.
+    ///
+    /// Needs the consumer protocol, and Kafka 4.0: see [`group_protocol`](super::ConsumerBuilder::group_protocol). With
+    /// [`GroupProtocol::Classic`] this is refused at once. With the others the stream ends with an error of the kind `Incompatible` where the
+    /// brokers do not speak it, or the group is one of classic members that cannot be converted; so it does where a group was joined by the
+    /// classic protocol before, as [`GroupProtocol::Auto`] allows, and the pattern came later. A pattern that is none to the broker ends the
+    /// stream, too: with the kind `GroupRefused`.
+    pub fn server_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.server_pattern = Some(pattern.into());
+        self
+    }
+
     /// Whether patterns match no topic in which Kafka keeps something of its own, such as `__consumer_offsets`. Default: yes. Java:
     /// `exclude.internal.topics`.
     pub fn exclude_internal_topics(mut self, exclude: bool) -> Self {
@@ -57,15 +81,23 @@ impl Subscription {
         self
     }
 
-    /// What the core is told.
+    /// What the core is told, of a member that takes part in its group by `protocol`.
     ///
     /// # Errors
     ///
     /// [`BuildError::InvalidSetting`], which names the method of the builder.
-    pub(crate) fn select(&self) -> Result<Selection, BuildError> {
+    pub(crate) fn select(&self, protocol: GroupProtocol) -> Result<Selection, BuildError> {
         let invalid = |setting, why| BuildError::InvalidSetting { setting, why };
-        if self.topics.is_empty() && self.patterns.is_empty() {
+        if self.topics.is_empty() && self.patterns.is_empty() && self.server_pattern.is_none() {
             return Err(invalid("subscribe", "name at least one topic, or a pattern for their names".into()));
+        }
+        match self.server_pattern.as_deref() {
+            Some("") => return Err(invalid("subscribe_server_pattern", "an empty pattern is none: leave it out".into())),
+            Some(_) if protocol == GroupProtocol::Classic => {
+                let why = "by the classic protocol no broker matches: choose another group_protocol, or let ottla match (subscribe_pattern)";
+                return Err(invalid("subscribe_server_pattern", why.into()));
+            }
+            _ => {}
         }
         if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
             let hint = if topic.contains(['*', '^', '$', '|']) { "; for a pattern there is subscribe_pattern" } else { "" };
@@ -77,7 +109,8 @@ impl Subscription {
             let setting = if error.is_of_excluded { "exclude_pattern" } else { "subscribe_pattern" };
             invalid(setting, format!("{:?} is no regular expression: {}", error.pattern, error.why))
         })?;
-        Ok(Selection { topics, pattern: (!self.patterns.is_empty()).then(|| Arc::new(pattern)) })
+        let pattern = (!self.patterns.is_empty()).then(|| Arc::new(pattern));
+        Ok(Selection { topics, pattern, server_pattern: self.server_pattern.as_deref().map(Arc::from) })
     }
 }
 
@@ -101,7 +134,7 @@ mod tests {
 
     #[track_caller]
     fn check(subscription: Subscription, named: &str, hint: &str) {
-        match subscription.select() {
+        match subscription.select(GroupProtocol::Classic) {
             Err(BuildError::InvalidSetting { setting, why }) => {
                 assert_eq!(setting, named);
                 assert!(why.contains(hint), "{why}");
@@ -121,12 +154,23 @@ mod tests {
         // Each is one by itself, and not between the brackets that are put around it.
         check(Subscription::new().pattern("o.*").exclude_pattern("(?x)o #o"), "exclude_pattern", "(?x)o #o");
         check(Subscription::new().pattern("o.*").exclude_pattern("[x"), "exclude_pattern", "\"[x\" is no regular expression");
+        check(Subscription::new().server_pattern(""), "subscribe_server_pattern", "an empty pattern");
+        check(Subscription::from(["orders"]).server_pattern("a"), "subscribe_server_pattern", "classic protocol");
+    }
+
+    #[test]
+    fn what_the_coordinator_is_to_match_is_for_it_to_judge() {
+        for protocol in [GroupProtocol::Consumer, GroupProtocol::Auto] {
+            let selection = Subscription::new().server_pattern("a").server_pattern("or(ders").select(protocol).unwrap();
+            assert_eq!((selection.server_pattern.as_deref(), selection.topics.len()), (Some("or(ders"), 0));
+            assert!(selection.pattern.is_none());
+        }
     }
 
     #[test]
     fn names_and_patterns_add_up() {
         let both = Subscription::from(["lamps"]).topics(["lamps", "books"]).pattern("o.*").exclude_pattern("old");
-        let selection = both.select().unwrap();
+        let selection = both.select(GroupProtocol::Classic).unwrap();
         assert_eq!(selection.topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["books", "lamps"]);
         let pattern = selection.pattern.unwrap();
         assert_eq!(["orders", "old", "books"].map(|topic| pattern.matches(topic, false)), [true, false, false]);

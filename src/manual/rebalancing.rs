@@ -36,7 +36,24 @@
 //! metadata are old ([`metadata_max_age`](crate::ConsumerBuilder::metadata_max_age)), and whenever its group rebalances, so that what one member
 //! has found is found by all of them in the same rebalance (by the new protocol, where a member hears of others' changes only by what it is
 //! assigned, whenever it is assigned something). A topic that no broker has told of for three seconds does not match any more; its
-//! partitions are given back without a word on the stream. What is subscribed to may also be changed, or given up for a while
+//! partitions are given back without a word on the stream.
+//!
+//! By the new protocol the coordinator can match in place of the members
+//! ([`subscribe_server_pattern`](crate::ConsumerBuilder::subscribe_server_pattern)): with regular expressions in the syntax of RE2, against whole names.
+//! It looks when topics are new, at most every ten seconds, and a member learns of what matches by its assignment, in which topics have ids and no
+//! names. What they are called is asked for by the ids, and asked for again while no broker knows; what can be named is read meanwhile.
+//!
+//! | | `subscribe_pattern` | `subscribe_server_pattern` |
+//! |---|---|---|
+//! | who matches | each member, among all topics that its user may describe | the coordinator, among what the user may describe whose heartbeat makes it look |
+//! | syntax | the crate `regex` | RE2, of the library RE2/J |
+//! | excluded patterns, and Kafka's own topics left out | yes | no |
+//! | needs | any broker, either protocol | Kafka 4.0, and the new protocol |
+//! | a new topic is found | within `metadata_max_age` | within some ten seconds |
+//! | a pattern that is none | is refused by `connect` | ends the stream (`GroupRefused`) |
+//! | nothing matches | is told on the stream; the member stays out of the group | the member stands by |
+//!
+//! What is subscribed to may also be changed, or given up for a while
 //! ([`Handle::subscribe`](crate::Handle::subscribe), [`Handle::unsubscribe`](crate::Handle::unsubscribe)): a cooperative member and one by the new
 //! protocol read on what they keep.
 //!

@@ -38,7 +38,7 @@ use super::{
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
     selection::Selection,
 };
-use crate::model::{Offset, Position, TopicPartition};
+use crate::model::{Offset, Position, TopicId, TopicPartition};
 
 /// Longer than any wait: what a user's own duration is cut to, before it is added to a time.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -81,6 +81,8 @@ pub(crate) struct Consumer {
     start: Start,
     /// Topics that only other members want, while we lead the group.
     watched: BTreeSet<Arc<str>>,
+    /// Topics that were assigned to us by their ids, and what they are called is not known.
+    unnamed: BTreeSet<TopicId>,
     coordinator_known: bool,
     release: Option<Release>,
     closing: Option<Closing>,
@@ -137,6 +139,7 @@ impl Consumer {
             joined: false,
             start: Start::Committed,
             watched: BTreeSet::new(),
+            unnamed: BTreeSet::new(),
             coordinator_known: false,
             release: None,
             closing: None,
@@ -150,6 +153,8 @@ impl Consumer {
             settings,
         };
         consumer.want_topics(now);
+        // Also where no topic is known to ask about: what can be reached has to be known.
+        consumer.cluster.refresh_metadata(now, "the cluster has yet to be reached");
         consumer
     }
 
@@ -667,7 +672,10 @@ impl Consumer {
                 self.watched = topics.into_iter().collect();
                 self.want_topics(now);
             }
-            GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "an assignment names topics that are not known"),
+            GroupEvent::Identify(topics) => {
+                self.unnamed = topics;
+                self.want_topics(now);
+            }
             GroupEvent::OtherProtocol => self.group.change_protocol(now, self.cluster.view()),
             GroupEvent::Rejoining { why } => {
                 self.look_for_matches(now);
@@ -780,7 +788,8 @@ impl Consumer {
     fn want_topics(&mut self, now: Instant) {
         let named = self.selection.topics.union(&self.watched).cloned().collect();
         let held = self.owned.keys().map(|partition| Arc::clone(partition.shared_topic())).collect();
-        self.cluster.want_topics(now, Wanted { named, held, pattern: self.selection.pattern.clone() });
+        let (pattern, ids) = (self.selection.pattern.clone(), self.unnamed.clone());
+        self.cluster.want_topics(now, Wanted { named, held, pattern, ids });
     }
 
     /// What another member has just found is found by all in one rebalance, not by each in one of its own.
@@ -798,7 +807,16 @@ impl Consumer {
         // With less than all that matches, the group would rebalance for nothing.
         let Some(matching) = self.cluster.matching_topics() else { return };
         let topics = self.selection.topics.union(matching).cloned().collect();
-        self.group.handle_subscribe(now, topics, is_asked);
+        let pattern = self.selection.server_pattern.clone();
+        if let Some(pattern) = pattern.as_deref().filter(|_| !self.group.may_take_pattern()) {
+            let what = format!(
+                "the pattern {pattern:?} is for the brokers to match, but group {} was joined by the classic protocol, by which none does; \
+                 subscribe by subscribe_pattern",
+                self.group.group()
+            );
+            return self.tell(Problem { kind: ProblemKind::Incompatible, partition: None, code: None, what, fatal: true });
+        }
+        self.group.handle_subscribe(now, topics, pattern, is_asked);
     }
 
     /// Tells the user; a fatal problem ends the consumer, whatever else was going on.

@@ -1,4 +1,4 @@
-//! Which topics a consumer wants: some by name, and all that match a pattern.
+//! Which topics a consumer wants: some by name, and all that match a pattern, of its own or of the coordinator's matching.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -9,6 +9,8 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 pub(crate) struct Selection {
     pub(crate) topics: BTreeSet<Arc<str>>,
     pub(crate) pattern: Option<Arc<TopicPattern>>,
+    /// A regular expression for the group's coordinator to match, in its own syntax.
+    pub(crate) server_pattern: Option<Arc<str>>,
 }
 
 /// Regular expressions for the names of topics.

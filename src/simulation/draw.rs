@@ -150,6 +150,8 @@ const KIP_848_SINCE: Release = Release::new(4, 0);
 pub(super) enum Subscribing {
     Names,
     Pattern,
+    /// For the coordinator to match.
+    ServerPattern,
     /// To something else now and then.
     Changing,
 }
@@ -197,6 +199,7 @@ impl Draw {
         let subscribing = [Subscribing::Names, Subscribing::Names, Subscribing::Pattern, Subscribing::Changing];
         let subscribing = subscribing[(aside.next_u64() % 4) as usize];
         let keeps_positions = aside.next_u64().is_multiple_of(2);
+        let lets_coordinator_match = aside.next_u64().is_multiple_of(2);
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -235,6 +238,10 @@ impl Draw {
         let release = match assigning {
             Assigning::Consumer => release.max(KIP_848_SINCE),
             _ => release,
+        };
+        let subscribing = match subscribing {
+            Subscribing::Pattern if assigning == Assigning::Consumer && lets_coordinator_match => Subscribing::ServerPattern,
+            subscribing => subscribing,
         };
         // A coordinator that takes a group over knows of each member only the assignor that was selected: to it the old members offer
         // nothing else until they join again, and who offers only another one is refused.
@@ -282,6 +289,7 @@ impl Draw {
         let builder = match self.subscribing {
             Subscribing::Names | Subscribing::Changing => builder.subscribe(["orders", "extra"]),
             Subscribing::Pattern => builder.subscribe_pattern("[a-z]*").exclude_pattern("x.*"),
+            Subscribing::ServerPattern => builder.subscribe_server_pattern("[a-wyz][a-z]*"),
         };
         builder
             .offset_reset(OffsetReset::Earliest)

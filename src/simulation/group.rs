@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_mock::{Api, ResponseError, Verdict};
+use ottla_mock::{Api, Release, ResponseError, Settings, Verdict};
 
 use super::{
     user::Records,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky},
-    consumer::Handle,
+    consumer::{Handle, Subscription},
     error::ConsumeErrorKind,
     model::{GroupProtocol, TopicPartition},
 };
@@ -415,6 +415,88 @@ fn a_member_follows_its_group_from_one_protocol_to_the_other() {
     world.finish(secs(5));
     assert_eq!((world.problem_kinds(member), world.repeats()), (vec![], 0));
     assert_eq!(world.clients[member].said("Lost").len(), 1);
+}
+
+/// Who lets the coordinator match learns of topics by their ids alone, also of such that come later, or match another pattern.
+#[test]
+fn what_the_coordinator_finds_to_match_is_read_and_let_go_of_when_it_does_not_match_any_more() {
+    let mut world = World::new(2);
+    (0..2).for_each(|partition| world.produce(partition, 10));
+    let late = |number| TopicPartition::new("late", number);
+    // What is old is never asked for here: it is the coordinator that finds what is new.
+    let by_pattern = || {
+        let builder = builder_of_nothing(GROUP).subscribe_server_pattern("[a-z]{4,6}").group_protocol(GroupProtocol::Consumer);
+        builder.metadata_max_age(secs(3600))
+    };
+    let [one, other] = [0; 2].map(|_| world.join(by_pattern(), |consumer| Records::AtLeastOnce(consumer.at_least_once())));
+    world.finish(secs(20));
+    world.create("late", 2);
+    world.create("longer-than-the-pattern", 1);
+    (0..2).for_each(|number| world.produce_to(&late(number), 10));
+    world.run_until(secs(20), |world| world.handed_out(&late(0)).len() + world.handed_out(&late(1)).len() == 20);
+    let held = |world: &World| [one, other].map(|client| world.clients[client].holds.len());
+    assert_eq!(held(&world), [2, 2], "what matches in part only is not read, and each has its share");
+    world.delete("late");
+    world.run_until(secs(20), |world| held(world) == [1, 1]);
+    // A deleted topic's name is looked for until its id is not assigned any more, which is soon: there is no storm.
+    let asked = world.count(Api::Metadata);
+    world.run(secs(60));
+    assert!(world.count(Api::Metadata) - asked <= 20, "{} questions in a minute", world.count(Api::Metadata) - asked);
+    world.create("lamps", 1);
+    for client in [one, other] {
+        world.with_handle(client, |handle| handle.subscribe(Subscription::new().server_pattern("lam.*")).unwrap());
+    }
+    world.produce_to(&TopicPartition::new("lamps", 0), 10);
+    world.run_until(secs(20), |world| world.handed_out(&TopicPartition::new("lamps", 0)).len() == 10);
+    world.run_until(secs(20), |world| held(world).iter().sum::<usize>() == 1);
+    assert_eq!((world.problem_kinds(one), world.problem_kinds(other), world.repeats()), (vec![], vec![], 0));
+    world.with_handle(one, |handle| handle.subscribe(Subscription::new().server_pattern("or(ders")).unwrap());
+    world.run(secs(20));
+    assert_eq!(world.problem_kinds(one), [ConsumeErrorKind::GroupRefused], "and the stream has ended");
+}
+
+/// Of a topic that only its id is known of, the name is asked for until some broker tells it, whatever becomes of the questions.
+#[test]
+fn a_topic_known_by_its_id_is_found_whatever_becomes_of_the_question() {
+    for fate in [
+        Verdict::CloseAfterApplying,
+        Verdict::CloseBefore,
+        Verdict::NoReply,
+        Verdict::Garbage,
+        Verdict::Error(ResponseError::UnknownTopicId),
+        Verdict::Error(ResponseError::TopicAuthorizationFailed),
+    ] {
+        let mut world = World::new(1);
+        world.produce(0, 10);
+        let builder = builder_of_nothing(GROUP).subscribe_server_pattern("orders").group_protocol(GroupProtocol::Consumer);
+        world.join(builder.metadata_max_age(secs(3600)), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.run_until(secs(5), |world| world.count(Api::Metadata) > 0);
+        world.kafka.fail_next(Api::Metadata, 3, fate);
+        world.finish(secs(60));
+        assert_eq!(world.repeats(), 0);
+    }
+}
+
+/// Where no broker matches, a pattern for it is an error, and not silence.
+#[test]
+fn a_pattern_for_the_coordinator_is_an_error_where_it_does_not_match() {
+    let mut older = Settings::default();
+    older.release = Release::new(3, 9);
+    let mut world = World::seeded(1, 1, older);
+    for protocol in [GroupProtocol::Consumer, GroupProtocol::Auto] {
+        let builder = builder_of_nothing(GROUP).subscribe_server_pattern("orders").group_protocol(protocol);
+        let client = world.join(builder, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.run(secs(5));
+        assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Incompatible], "{protocol:?}");
+    }
+    // It came after the group was joined by the other protocol.
+    let client =
+        world.join(builder().group_protocol(GroupProtocol::Auto), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    world.run(secs(5));
+    assert_eq!(world.clients[client].holds.len(), 1);
+    world.with_handle(client, |handle| handle.subscribe(Subscription::new().server_pattern("orders")).unwrap());
+    world.run(secs(5));
+    assert_eq!(world.problem_kinds(client), [ConsumeErrorKind::Incompatible]);
 }
 
 /// A program that wants something else gives back what it no longer wants, commits and all, and keeps the rest.

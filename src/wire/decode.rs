@@ -85,8 +85,7 @@ fn metadata(c: &mut Cursor) -> Result<MetadataResponse, Malformed> {
 
 fn metadata_topic(c: &mut Cursor) -> Result<MetadataTopic, Malformed> {
     let error = error_code(c)?;
-    // From 12 on it may be null, but only for a topic that was asked for by its id: ottla asks by name.
-    let name = c.string()?;
+    let name = if c.version() >= 12 { c.nullable_string()? } else { Some(c.string()?) };
     let id = if c.version() >= 10 { Some(c.fixed()?).filter(|id| *id != [0; 16]).map(TopicId) } else { None };
     let is_internal = c.bool()?;
     let partitions = c.array(metadata_partition)?;

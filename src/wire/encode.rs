@@ -43,6 +43,7 @@ impl Request {
         match self {
             Self::ApiVersions => frame.encode(&api_versions(version)),
             Self::Metadata { topics } => frame.encode(&metadata(topics.as_deref())),
+            Self::MetadataById { topics } => frame.encode(&metadata_by_id(topics)),
             Self::FindCoordinator { group } => frame.encode(&find_coordinator(version, group)),
             Self::JoinGroup(join) => frame.encode(&join_group(version, join)),
             Self::SyncGroup(sync) => frame.encode(&sync_group(version, sync)),
@@ -128,6 +129,12 @@ fn metadata(topics: Option<&[Arc<str>]>) -> kafka::MetadataRequest {
     kafka::MetadataRequest::default().with_topics(topics.map(by_name)).with_allow_auto_topic_creation(false)
 }
 
+fn metadata_by_id(topics: &[TopicId]) -> kafka::MetadataRequest {
+    let topic = |id: &TopicId| kafka::metadata_request::MetadataRequestTopic::default().with_name(None).with_topic_id(uuid(*id));
+    let topics = topics.iter().map(topic).collect();
+    kafka::MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false)
+}
+
 fn find_coordinator(version: i16, group: &str) -> kafka::FindCoordinatorRequest {
     // Key type 0, the default, is a group.
     let request = kafka::FindCoordinatorRequest::default();
@@ -200,6 +207,7 @@ fn consumer_group_heartbeat(beat: &ConsumerHeartbeatRequest) -> kafka::ConsumerG
         .with_rack_id(optional_text(&beat.rack))
         .with_rebalance_timeout_ms(beat.rebalance_timeout_ms.unwrap_or(-1))
         .with_subscribed_topic_names(beat.topics.as_ref().map(|topics| topics.iter().map(|name| topic_name(name)).collect()))
+        .with_subscribed_topic_regex(optional_text(&beat.pattern))
         .with_server_assignor(optional_text(&beat.assignor))
         .with_topic_partitions(beat.owned.as_ref().map(|owned| owned.iter().map(topic).collect()))
 }

@@ -18,6 +18,10 @@ pub(crate) enum Request {
     Metadata {
         topics: Option<Vec<Arc<str>>>,
     },
+    /// Topics of which only the ids are known. A broker takes ids or names, not both in one request.
+    MetadataById {
+        topics: Vec<TopicId>,
+    },
     FindCoordinator {
         group: Arc<str>,
     },
@@ -25,7 +29,7 @@ pub(crate) enum Request {
     SyncGroup(SyncGroupRequest),
     Heartbeat(MemberRequest),
     LeaveGroup(LeaveGroupRequest),
-    ConsumerGroupHeartbeat(ConsumerHeartbeatRequest),
+    ConsumerGroupHeartbeat(Box<ConsumerHeartbeatRequest>),
     OffsetCommit(OffsetCommitRequest),
     /// Committed offsets, stable ones only (KIP-447).
     OffsetFetch {
@@ -102,6 +106,8 @@ pub(crate) struct ConsumerHeartbeatRequest {
     pub(crate) rack: Option<Arc<str>>,
     pub(crate) rebalance_timeout_ms: Option<i32>,
     pub(crate) topics: Option<Vec<Arc<str>>>,
+    /// A regular expression for the coordinator to match; an empty one ends that which was told last.
+    pub(crate) pattern: Option<Arc<str>>,
     /// The coordinator's own assignor.
     pub(crate) assignor: Option<Arc<str>>,
     /// What the member holds.
@@ -217,7 +223,7 @@ impl Request {
     pub(crate) fn api(&self) -> Api {
         match self {
             Self::ApiVersions => Api::ApiVersions,
-            Self::Metadata { .. } => Api::Metadata,
+            Self::Metadata { .. } | Self::MetadataById { .. } => Api::Metadata,
             Self::FindCoordinator { .. } => Api::FindCoordinator,
             Self::JoinGroup(_) => Api::JoinGroup,
             Self::SyncGroup(_) => Api::SyncGroup,

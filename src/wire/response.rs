@@ -61,7 +61,8 @@ pub(crate) struct MetadataResponse {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetadataTopic {
     pub(crate) error: ErrorCode,
-    pub(crate) name: Arc<str>,
+    /// `None` for a topic that was asked for by an id of which the broker does not know, or may not tell, the name.
+    pub(crate) name: Option<Arc<str>>,
     /// From version 10 on.
     pub(crate) id: Option<TopicId>,
     /// Whether Kafka keeps something of its own there, such as committed offsets.

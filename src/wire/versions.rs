@@ -37,6 +37,8 @@ impl Request {
             Self::Heartbeat(member) if member.instance_id.is_some() => min = 3,
             Self::LeaveGroup(leave) if leave.instance_id.is_some() => min = 3,
             Self::OffsetCommit(commit) if commit.member.instance_id.is_some() => min = 7,
+            // Before, ids are not trusted, and a topic without a name cannot be said.
+            Self::MetadataById { .. } => min = 12,
             // Before there is no way to say everything.
             Self::GroupOffsets { .. } => min = 2,
             Self::ListOffsets { partitions, .. } if partitions.iter().any(|asked| asked.timestamp == Timestamp::Newest) => {

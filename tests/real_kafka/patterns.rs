@@ -1,9 +1,9 @@
 //! Subscriptions by pattern, and such that change while the member runs.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use kafka_harness::Options;
-use ottla::{ConsumerBuilder, GroupProtocol, Subscription, TopicPartition};
+use ottla::{ConsumeErrorKind, ConsumerBuilder, GroupProtocol, Subscription, TopicPartition};
 
 use crate::{
     member::{Member, builder, builder_of_nothing},
@@ -87,6 +87,81 @@ async fn topics_that_match_come_and_go_on_old_brokers() {
     for version in ["0.11.0.3", "2.8.2"] {
         let Some(kafka) = Kafka::start(Options { version: version.into(), ..Options::default() }) else { return };
         what_matches_is_read(&kafka, GroupProtocol::Classic).await;
+    }
+}
+
+fn by_server_pattern(kafka: &Kafka, group: &str, pattern: &str) -> ConsumerBuilder {
+    builder_of_nothing(kafka.bootstrap(), group).subscribe_server_pattern(pattern).group_protocol(GroupProtocol::Consumer)
+}
+
+/// Two members whose coordinator matches: what Java's client creates later begins to match, what it deletes is let go of, and the pattern changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_coordinator_finds_to_match_is_read() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (base, group) = (kafka.topic("re2j", 2), kafka.group("re2j"));
+    kafka.produce(&base, 2, 10);
+    let name = |suffix: &str| format!("{base}{suffix}");
+    // It matches in part, and a pattern is for whole names.
+    created(kafka, &name("-not-this-one"), 1).await;
+    // A class of Unicode is RE2's; look-around, which Java's own patterns have, is not.
+    let settings =
+        || by_server_pattern(kafka, &group, &format!(r"{base}(-\p{{Ll}}{{1,4}})?")).metadata_max_age(Duration::from_secs(3600));
+    let (one, other) = (Member::join(settings()).await, Member::join(settings()).await);
+    let members = [&one, &other];
+    let seen = || members.iter().map(|member| member.seen().len()).sum::<usize>();
+    eventually_async("both share what matches", DEADLINE, || {
+        held(&members) == partitions(&[(&base, 2)]) && members.iter().all(|member| member.handle.assignment().len() == 1)
+    })
+    .await;
+    created(kafka, &name("-late"), 2).await;
+    kafka.produce(&name("-late"), 2, 10);
+    eventually_async("what comes later is read", DEADLINE, || {
+        held(&members) == partitions(&[(&base, 2), (&name("-late"), 2)]) && seen() == 40
+    })
+    .await;
+    kafka.admin.delete_topic(&name("-late")).unwrap();
+    eventually_async("what goes is let go of", DEADLINE, || held(&members) == partitions(&[(&base, 2)])).await;
+    created(kafka, &name("-another"), 1).await;
+    kafka.produce(&name("-another"), 1, 10);
+    for member in members {
+        member.handle.subscribe(Subscription::new().server_pattern(format!("{base}-an.*"))).unwrap();
+    }
+    eventually_async("another pattern has others match", DEADLINE, || {
+        held(&members) == partitions(&[(&name("-another"), 1)]) && seen() == 50
+    })
+    .await;
+    assert_eq!(kafka.committed(&group, &base).into_values().collect::<Vec<_>>(), [10; 2], "what went was committed");
+    // Topics that are named add up with those that match.
+    one.handle.subscribe(Subscription::from([base.as_str()]).server_pattern(format!("{base}-an.*"))).unwrap();
+    other.leave().await;
+    eventually_async("both are read", DEADLINE, || held(&[&one]) == partitions(&[(&base, 2), (&name("-another"), 1)])).await;
+    one.handle.subscribe([base.as_str()]).unwrap();
+    eventually_async("without a pattern nothing matches", DEADLINE, || held(&[&one]) == partitions(&[(&base, 2)])).await;
+    assert_eq!(one.errors(), [""; 0]);
+    one.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_is_none_to_the_coordinator_ends_the_stream() {
+    let Some(kafka) = Kafka::shared() else { return };
+    // It is one to Java, and to other programs.
+    let pattern = "re2j(?!-excluded).*";
+    let settings = by_server_pattern(kafka, &kafka.group("no-regex"), pattern);
+    let mut records = settings.connect().await.unwrap().at_least_once();
+    let error = tokio::time::timeout(DEADLINE, records.next()).await.expect("told in time").unwrap().unwrap_err();
+    assert_eq!(error.kind(), ConsumeErrorKind::GroupRefused, "{error}");
+    assert!(error.to_string().contains(pattern), "{error}");
+    assert!(records.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_for_the_coordinator_is_an_error_on_old_brokers() {
+    let Some(kafka) = Kafka::start(Options { version: "2.8.2".into(), ..Options::default() }) else { return };
+    for protocol in [GroupProtocol::Consumer, GroupProtocol::Auto] {
+        let settings = by_server_pattern(&kafka, &kafka.group("too-old"), "a.*").group_protocol(protocol);
+        let mut records = settings.connect().await.unwrap().at_least_once();
+        let error = tokio::time::timeout(DEADLINE, records.next()).await.expect("told in time").unwrap().unwrap_err();
+        assert_eq!(error.kind(), ConsumeErrorKind::Incompatible, "{error}");
     }
 }
 

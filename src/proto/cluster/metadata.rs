@@ -7,6 +7,9 @@
 //!   nothing else would notice a topic that is created, or a leader that is elected, later,
 //! * when what is known has reached its age, whatever else happens or does not.
 //!
+//! Of a topic that the group's coordinator assigned, only the id may be known: what it is called is asked for in a request of its own, again and
+//! again with a back-off, until it is known or not wanted any more. From then on the topic is asked for by its name, like any other.
+//!
 //! What is known never goes back: brokers learn of a new leader one after the other, so the answer of one may be older than that of
 //! another. A leader epoch that is lower than the known one is not believed unless it stays so. Nor is a topic that matches the pattern taken
 //! for gone before it has been missing for a while.
@@ -19,14 +22,14 @@ use std::{
 
 use super::{ClusterConfig, Complaint, Pace, racks::BrokerRacks};
 use crate::{
-    model::{BrokerId, LeaderEpoch, TopicPartition},
+    model::{BrokerId, LeaderEpoch, TopicId, TopicPartition},
     proto::{
         CallError, ClusterView, Deadline, MISSING_AFTER, PartitionView, Problem, ProblemKind, TopicView,
         backoff::{Backoff, Rng},
         earliest,
         selection::TopicPattern,
     },
-    wire::{Broker, ErrorCode, MetadataResponse, MetadataTopic},
+    wire::{Broker, ErrorCode, MetadataResponse, MetadataTopic, Request},
 };
 
 /// How long every broker must insist on a lower leader epoch or fewer partitions before it is believed: the topic was made anew, on
@@ -51,6 +54,8 @@ pub(crate) struct Wanted {
     pub(crate) held: BTreeSet<Arc<str>>,
     /// All topics that match are wanted as well.
     pub(crate) pattern: Option<Arc<TopicPattern>>,
+    /// Topics of which only the id is known.
+    pub(crate) ids: BTreeSet<TopicId>,
 }
 
 pub(super) struct Metadata {
@@ -59,6 +64,8 @@ pub(super) struct Metadata {
     wanted: Wanted,
     /// The topics that match the pattern, without one none; not known before all topics were asked for.
     matching: Option<BTreeSet<Arc<str>>>,
+    /// What topics are called that are wanted by their ids, as far as that is known.
+    identified: BTreeMap<TopicId, Arc<str>>,
     view: Arc<ClusterView>,
     /// What the request in flight asks about.
     asked: Option<Asked>,
@@ -69,12 +76,17 @@ pub(super) struct Metadata {
     /// The next look for what is missing.
     look: Option<Instant>,
     looks: Backoff,
-    /// The next attempt after one that failed; nothing is sent before.
+    /// The next look for what is wanted by its id.
+    id_look: Option<Instant>,
+    id_looks: Backoff,
+    /// After an attempt that failed: nothing is sent before.
     retry: Option<Instant>,
     retries: Backoff,
     topics: BTreeMap<Arc<str>, Trouble>,
     /// Nothing matches the pattern, and nothing else is wanted.
     unmatched: Option<Trouble>,
+    /// What is wanted by its id may not be described.
+    undescribed: Complaint,
     racks: BrokerRacks,
     /// Since when an answer's older news about a topic is not believed.
     held_back: BTreeMap<Arc<str>, Instant>,
@@ -82,10 +94,13 @@ pub(super) struct Metadata {
     problems: VecDeque<Problem>,
 }
 
+#[derive(Default)]
 struct Asked {
     topics: BTreeSet<Arc<str>>,
     /// All topics were asked for, because of it.
     pattern: Option<Arc<TopicPattern>>,
+    /// Only what is wanted by its id was asked for.
+    by_id: bool,
 }
 
 /// A wanted topic whose partitions are not known.
@@ -101,6 +116,7 @@ impl Metadata {
             request_timeout: config.request_timeout,
             wanted: Wanted::default(),
             matching: Some(BTreeSet::new()),
+            identified: BTreeMap::new(),
             view: Arc::default(),
             asked: None,
             succeeded: None,
@@ -108,10 +124,13 @@ impl Metadata {
             errors: Pace::new(config.retry_backoff, config.retry_backoff_max),
             look: None,
             looks: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            id_look: None,
+            id_looks: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             retry: None,
             retries: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             topics: BTreeMap::new(),
             unmatched: None,
+            undescribed: Complaint::default(),
             racks: BrokerRacks::default(),
             held_back: BTreeMap::new(),
             trouble: Complaint::default(),
@@ -135,7 +154,15 @@ impl Metadata {
             (Some(former), Some(pattern)) => !Arc::ptr_eq(former, pattern),
             (former, pattern) => former.is_some() != pattern.is_some(),
         };
-        self.wanted = wanted;
+        let former_ids = std::mem::replace(&mut self.wanted, wanted).ids;
+        self.identified.retain(|id, _| self.wanted.ids.contains(id));
+        let unnamed = self.unnamed();
+        if unnamed.is_empty() {
+            self.id_look = None;
+        } else if !unnamed.is_subset(&former_ids) {
+            self.id_look = Some(now);
+            self.id_looks.reset();
+        }
         if is_another {
             self.matching = self.wanted.pattern.is_none().then(BTreeSet::new);
             self.unmatched = None;
@@ -156,7 +183,16 @@ impl Metadata {
 
     fn of_interest(&self) -> BTreeSet<Arc<str>> {
         let Wanted { named, held, .. } = &self.wanted;
-        named.iter().chain(held).chain(self.matching.iter().flatten()).cloned().collect()
+        named.iter().chain(held).chain(self.matching.iter().flatten()).chain(self.identified.values()).cloned().collect()
+    }
+
+    /// The topics that are wanted by their ids, and of which there is none with this id in what is known.
+    fn unnamed(&self) -> BTreeSet<TopicId> {
+        if self.wanted.ids.is_empty() {
+            return BTreeSet::new();
+        }
+        let known = self.view.topics.values().filter_map(|topic| topic.id).collect();
+        self.wanted.ids.difference(&known).copied().collect()
     }
 
     /// Asks for news because of an error: at once, unless there were errors just before.
@@ -181,22 +217,35 @@ impl Metadata {
         true
     }
 
-    /// The topics to ask about now (or about all), if it is time, with the time the answer may take.
+    /// What to ask now, if it is time, with the time the answer may take.
     #[must_use]
-    pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Option<Vec<Arc<str>>>, Duration)> {
+    pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Request, Duration)> {
         let (_, why) = self.poll_timeout().filter(|(at, _)| *at <= now)?;
+        self.retry = None;
+        let request = if self.id_look.take_if(|at| *at <= now).is_some() { self.ask_by_id(why) } else { self.ask(why) };
+        let patience = PATIENCE.saturating_mul(1 << self.retries.failures().min(8)).min(self.request_timeout);
+        Some((request, patience))
+    }
+
+    fn ask_by_id(&mut self, why: &str) -> Request {
+        let topics: Vec<TopicId> = self.unnamed().into_iter().collect();
+        tracing::debug!(why, topics = topics.len(), "metadata by topic id");
+        self.asked = Some(Asked { by_id: true, ..Asked::default() });
+        Request::MetadataById { topics }
+    }
+
+    fn ask(&mut self, why: &str) -> Request {
         let (topics, pattern) = (self.of_interest(), self.wanted.pattern.clone());
         tracing::debug!(why, topics = topics.len(), all = pattern.is_some(), "metadata refresh");
-        (self.urgent, self.look, self.retry) = (None, None, None);
+        (self.urgent, self.look) = (None, None);
         let listed = pattern.is_none().then(|| topics.iter().cloned().collect());
-        self.asked = Some(Asked { topics, pattern });
-        let patience = PATIENCE.saturating_mul(1 << self.retries.failures().min(8)).min(self.request_timeout);
-        Some((listed, patience))
+        self.asked = Some(Asked { topics, pattern, by_id: false });
+        Request::Metadata { topics: listed }
     }
 
     /// Whether the last answer left nothing to be looked for.
     pub(super) fn is_satisfied(&self) -> bool {
-        self.look.is_none() && self.retry.is_none()
+        self.look.is_none() && self.id_look.is_none() && self.retry.is_none()
     }
 
     /// Takes an answer in, and hands on the brokers it names if it was of use.
@@ -210,21 +259,25 @@ impl Metadata {
         let answer = match answer {
             // A broker that knows no broker, not even itself, is just starting.
             Ok(answer) if answer.brokers.is_empty() => {
-                self.handle_failure(now, &CallError::NotSent("the answer names no broker".to_owned()), rng);
+                self.handle_failure(now, &asked, &CallError::NotSent("the answer names no broker".to_owned()), rng);
                 return None;
             }
             Ok(answer) => answer,
             Err(error) => {
-                self.handle_failure(now, &error, rng);
+                self.handle_failure(now, &asked, &error, rng);
                 return None;
             }
         };
         self.retries.reset();
         self.trouble.is_over();
-        self.succeeded = Some(now);
+        if !asked.by_id {
+            self.succeeded = Some(now);
+        }
         self.racks.hear(&answer.brokers);
+        self.identify(now, &answer.topics);
         let brokers: BTreeSet<BrokerId> = answer.brokers.iter().map(|broker| broker.id).collect();
-        let mut told: BTreeMap<Arc<str>, MetadataTopic> = answer.topics.into_iter().map(|t| (Arc::clone(&t.name), t)).collect();
+        let by_name = |topic: MetadataTopic| Some((topic.name.clone()?, topic));
+        let mut told: BTreeMap<Arc<str>, MetadataTopic> = answer.topics.into_iter().filter_map(by_name).collect();
         let mut topics = self.view.topics.clone();
         let mut complete = self.match_topics(now, asked.pattern, told.values());
         let of_interest = self.of_interest();
@@ -251,11 +304,16 @@ impl Metadata {
             view.topics = topics;
             view.revision += 1;
         }
-        if complete {
+        if !complete {
+            self.look = Some(now + next_look(&mut self.looks, rng));
+        } else if !asked.by_id {
             self.looks.reset();
-        } else {
-            let wait = self.looks.fail(rng);
-            self.look = Some(now + if self.looks.failures() > EAGER_LOOKS { wait * RARER_BY } else { wait });
+        }
+        if self.unnamed().is_empty() {
+            (self.id_look, self.undescribed) = (None, Complaint::default());
+            self.id_looks.reset();
+        } else if self.id_look.is_none() {
+            self.id_look = Some(now + next_look(&mut self.id_looks, rng));
         }
         Some(answer.brokers)
     }
@@ -270,17 +328,21 @@ impl Metadata {
         if self.asked.is_some() || (planted!(NeverRefreshMetadata) && !self.view.topics.is_empty()) {
             return None;
         }
-        if let Some(at) = self.retry {
-            return Some((at, "metadata retry"));
-        }
         let look = self.look.map(|at| (at, "metadata: something is missing"));
+        let id_look = self.id_look.map(|at| (at, "metadata: only a topic's id is known"));
         let age = self.succeeded.map(|at| (at + self.max_age, "metadata age"));
-        earliest(self.urgent, earliest(look, age))
+        let (at, why) = earliest(earliest(self.urgent, look), earliest(id_look, age))?;
+        Some((self.retry.map_or(at, |retry| retry.max(at)), why))
     }
 
-    fn handle_failure(&mut self, now: Instant, error: &CallError, rng: &mut Rng) {
+    fn handle_failure(&mut self, now: Instant, asked: &Asked, error: &CallError, rng: &mut Rng) {
         tracing::debug!(%error, "no metadata");
         self.retry = Some(now + self.retries.fail(rng));
+        if asked.by_id {
+            self.id_look = Some(now);
+        } else {
+            self.urgent = Some((now, "metadata retry"));
+        }
         let kind = match error {
             CallError::Unsupported { .. } => ProblemKind::Incompatible,
             CallError::Malformed(_) if self.retries.failures() < NONSENSE_AFTER => return,
@@ -291,6 +353,25 @@ impl Metadata {
         if self.trouble.is_news(now, kind) {
             let what = format!("cannot learn of the cluster's topics, still trying: {error}");
             self.problems.push_back(Problem { kind, partition: None, code: None, what, fatal: false });
+        }
+    }
+
+    /// Hears what topics are called that are wanted by their ids.
+    fn identify(&mut self, now: Instant, told: &[MetadataTopic]) {
+        for topic in told {
+            let Some(id) = topic.id.filter(|id| self.wanted.ids.contains(id)) else { continue };
+            match &topic.name {
+                Some(name) if topic.error == ErrorCode::NONE => _ = self.identified.insert(id, Arc::clone(name)),
+                _ => _ = self.identified.remove(&id),
+            }
+            let (error, kind) = (topic.error, ProblemKind::Unauthorized);
+            if error == ErrorCode::TOPIC_AUTHORIZATION_FAILED && self.undescribed.is_news(now, kind) {
+                let what = format!(
+                    "the group assigned a topic that this user may not describe: of the topic with the id {id} the broker says {error}, still \
+                     asking; allow Describe and Read on what the group subscribes to"
+                );
+                self.problems.push_back(Problem { kind, partition: None, code: Some(error), what, fatal: false });
+            }
         }
     }
 
@@ -306,8 +387,8 @@ impl Metadata {
             return true;
         }
         let matching = self.matching.get_or_insert_default();
-        let found = told.filter(|topic| pattern.matches(&topic.name, topic.is_internal));
-        matching.extend(found.map(|topic| Arc::clone(&topic.name)));
+        let name_of_match = |topic: &MetadataTopic| topic.name.clone().filter(|name| pattern.matches(name, topic.is_internal));
+        matching.extend(told.filter_map(name_of_match));
         if !matching.is_empty() || !self.wanted.named.is_empty() {
             self.unmatched = None;
             return true;
@@ -405,6 +486,12 @@ impl Metadata {
             self.problems.push_back(Problem { kind, partition: None, code: Some(error), what, fatal: false });
         }
     }
+}
+
+/// How long to wait for the next look for what is missing.
+fn next_look(looks: &mut Backoff, rng: &mut Rng) -> Duration {
+    let wait = looks.fail(rng);
+    if looks.failures() > EAGER_LOOKS { wait * RARER_BY } else { wait }
 }
 
 /// Whether what is told of a topic is, for some partition, older than what is known.

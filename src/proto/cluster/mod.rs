@@ -277,8 +277,8 @@ impl Cluster {
                 }
             } else if let Some(event) = self.router.poll_event() {
                 self.handle_router_event(now, event);
-            } else if let Some((topics, timeout)) = self.metadata.poll_request(now) {
-                self.ask_any(now, METADATA, Request::Metadata { topics }, timeout);
+            } else if let Some((request, timeout)) = self.metadata.poll_request(now) {
+                self.ask_any(now, METADATA, request, timeout);
             } else if let Some((group, timeout)) = self.coordinator.poll_request(now) {
                 self.ask_any(now, COORDINATOR, Request::FindCoordinator { group }, timeout);
             } else {

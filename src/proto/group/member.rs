@@ -34,10 +34,11 @@ impl GroupMember {
         }
     }
 
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, is_asked: bool) {
+    /// Replaces what is wanted. A pattern is for the coordinator to match, which only [`may_take_pattern`](Self::may_take_pattern) allows.
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, pattern: Option<Arc<str>>, is_asked: bool) {
         match self {
             Self::Classic(member) => member.handle_subscribe(now, topics, is_asked),
-            Self::Kip848(member) => member.handle_subscribe(now, topics),
+            Self::Kip848(member) => member.handle_subscribe(now, topics, pattern),
         }
     }
 
@@ -92,7 +93,8 @@ impl GroupMember {
         };
         self.handle_metadata(now, view);
         self.handle_coordinator(now, known);
-        self.handle_subscribe(now, topics, true);
+        // Who has a pattern for the coordinator does not change, and a classic member has none.
+        self.handle_subscribe(now, topics, None, true);
     }
 
     pub(crate) fn membership(&self) -> &Membership {
@@ -101,6 +103,11 @@ impl GroupMember {
 
     pub(crate) fn group(&self) -> &Arc<str> {
         either!(self, member => &member.config().group)
+    }
+
+    /// Whether the coordinator can be told a pattern, and matches it.
+    pub(crate) fn may_take_pattern(&self) -> bool {
+        matches!(self, Self::Kip848(_))
     }
 
     /// Whether what is held is a topic's by its id, or by its name.

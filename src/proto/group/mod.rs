@@ -51,6 +51,7 @@ pub(crate) use kip848::Kip848;
 pub(crate) use member::GroupMember;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,7 +59,7 @@ use std::{
 use super::{Membership, Problem};
 use crate::{
     assignor::{Assignor, RebalanceProtocol},
-    model::{Generation, GroupProtocol, TopicPartition},
+    model::{Generation, GroupProtocol, TopicId, TopicPartition},
     wire::MemberRequest,
 };
 
@@ -121,8 +122,8 @@ pub(crate) enum GroupEvent {
     Assigned { generation: Generation, member_id: Arc<str>, protocol: Arc<str>, leader: bool, partitions: Vec<TopicPartition> },
     /// The topics beside our own whose metadata the leader has to follow; replaces what was said before, and may be empty.
     WatchTopics(Vec<Arc<str>>),
-    /// Metadata are to tell the topics of the assignment.
-    RefreshMetadata,
+    /// Metadata are to tell what these topics of the assignment are called; replaces what was said before, and may be empty.
+    Identify(BTreeSet<TopicId>),
     /// The group cannot be joined by this protocol (any more), and the user leaves the choice to us: call `change_protocol`.
     OtherProtocol,
     /// The member takes part in a rebalance.

@@ -81,7 +81,8 @@ fn metadata_topic(version: i16) -> impl Strategy<Value = MetadataTopic> {
         id[..15].copy_from_slice(&start);
         TopicId(id)
     }));
-    let topic = (error(), text(), since(version, 10, id), any::<bool>(), vec(partition, 0..4));
+    let name = if version >= 12 { option::of(text()).boxed() } else { text().prop_map(Some).boxed() };
+    let topic = (error(), name, since(version, 10, id), any::<bool>(), vec(partition, 0..4));
     topic.prop_map(|(error, name, id, is_internal, partitions)| MetadataTopic { error, name, id, is_internal, partitions })
 }
 

@@ -207,9 +207,8 @@ fn a_negative_partition() {
 
 #[test]
 fn a_topic_without_a_name() {
-    let topic = kafka::metadata_response::MetadataResponseTopic::default().with_name(None);
-    let body = peer::frame(12, kafka::MetadataResponse::default().with_topics(vec![topic]));
-    check_malformed(Api::Metadata, 12, &body, "null where a string must be");
+    // From 12 on there may be one, that was asked for by its id.
+    check_malformed(Api::Metadata, 9, b"\0\0\0\0\0\x01\0\0\0\0\0\x02\0\0\0", "null where a string must be");
 }
 
 /// Every text was that short once, and brokers keep to it; so no error and no log can become huge by one.

@@ -109,7 +109,7 @@ fn metadata(version: i16, answer: &MetadataResponse) -> kafka::MetadataResponse 
     let topic = |topic: &MetadataTopic| {
         MetadataResponseTopic::default()
             .with_error_code(topic.error.0)
-            .with_name(Some(TopicName(text(&topic.name))))
+            .with_name(topic.name.as_ref().map(|name| TopicName(text(name))))
             .with_topic_id(topic.id.map_or([0; 16], |id| id.0).to_vec().try_into().unwrap())
             .with_is_internal(topic.is_internal)
             .with_partitions(topic.partitions.iter().map(partition).collect())

@@ -53,14 +53,15 @@ fn sample(api: Api, rich: bool) -> Request {
             assignments: vec![("m2".into(), Bytes::from_static(b"2")), ("m1".into(), Bytes::from_static(b"1"))],
         }),
         Api::Heartbeat => Request::Heartbeat(member),
-        Api::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(ConsumerHeartbeatRequest {
+        Api::ConsumerGroupHeartbeat => Request::ConsumerGroupHeartbeat(Box::new(ConsumerHeartbeatRequest {
             member,
             rack: rich.then(|| "rack".into()),
             rebalance_timeout_ms: rich.then_some(300_000),
             topics: rich.then(|| vec!["b".into(), "a".into()]),
+            pattern: rich.then(|| "a.*|b".into()),
             assignor: rich.then(|| "uniform".into()),
             owned: rich.then(|| vec![(TopicId([7; 16]), vec![0, 2])]),
-        }),
+        })),
         Api::LeaveGroup => {
             Request::LeaveGroup(LeaveGroupRequest { group: "group".into(), member_id: "member".into(), instance_id, reason })
         }
@@ -211,6 +212,20 @@ fn metadata_of_no_topic_asks_for_the_brokers_only_and_without_a_list_for_all_top
 }
 
 #[test]
+fn metadata_of_topics_by_their_ids_name_none() {
+    let request = Request::MetadataById { topics: vec![TopicId([2; 16]), TopicId([1; 16])] };
+    // At 10 and 11 there is a field for the id, which brokers do not take at its word.
+    assert_eq!(*request.versions().start(), 12);
+    for version in request.versions() {
+        let body: kafka::MetadataRequest = sent(&request, version);
+        let topics = body.topics.expect("null asks for all topics");
+        let asked: Vec<_> = topics.iter().map(|topic| (topic.topic_id.as_bytes()[0], topic.name.as_ref())).collect();
+        assert_eq!(asked, [(2, None), (1, None)], "{version}");
+        assert!(!body.allow_auto_topic_creation);
+    }
+}
+
+#[test]
 fn find_coordinator() {
     check(Api::FindCoordinator, |body: kafka::FindCoordinatorRequest, version, _| {
         assert_eq!(body.key_type, 0);
@@ -260,7 +275,8 @@ fn consumer_group_heartbeat() {
         assert_eq!(body.rebalance_timeout_ms, if rich { 300_000 } else { -1 });
         let topics = body.subscribed_topic_names.map(|topics| topics.iter().map(|name| name.to_string()).collect::<Vec<_>>());
         assert_eq!(topics, rich.then(|| vec!["b".to_owned(), "a".to_owned()]));
-        assert_eq!((body.subscribed_topic_regex, body.server_assignor.as_deref()), (None, rich.then_some("uniform")));
+        assert_eq!(body.subscribed_topic_regex.as_deref(), rich.then_some("a.*|b"));
+        assert_eq!(body.server_assignor.as_deref(), rich.then_some("uniform"));
         let owned = body
             .topic_partitions
             .map(|owned| owned.iter().map(|of| (of.topic_id.as_bytes().to_vec(), of.partitions.clone())).collect::<Vec<_>>());

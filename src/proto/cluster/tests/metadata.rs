@@ -461,3 +461,105 @@ fn a_broker_that_is_down_is_still_in_its_rack() {
     let after = check(&[(1, None), (2, Some("c")), (3, Some("b"))], &["b", "c"]);
     assert_eq!(after, before + 1);
 }
+
+/// What is wanted by these ids, beside a topic by its name.
+fn ids<const N: usize>(ids: [u8; N]) -> Wanted {
+    Wanted { ids: ids.into_iter().map(|id| TopicId([id; 16])).collect(), ..names(["t"]) }
+}
+
+/// How often topics were asked for by their ids.
+fn asked_by_id(world: &World) -> usize {
+    world.requests.iter().filter(|(.., request)| matches!(request, Request::MetadataById { .. })).count()
+}
+
+#[test]
+fn what_is_wanted_by_its_id_is_asked_for_until_it_is_known_and_then_by_its_name() {
+    let mut world = settled(1);
+    world.with(|cluster, now| cluster.want_topics(now, ids([1, 7, 8])));
+    world.run(ms(10));
+    let unknown = [7, 8].map(|id| TopicId([id; 16])).to_vec();
+    assert_eq!(world.requests.last().unwrap().3, Request::MetadataById { topics: unknown }, "t is known, and has the id 1");
+    world.run(secs(30));
+    let asked = asked_by_id(&world);
+    assert!((20..=60).contains(&asked), "{asked} in half a minute");
+    world.topics.insert("u".into(), topic("u", Some(7), &[(1, 3)]));
+    world.run(secs(2));
+    assert_eq!((view_of(&world), world.view().topics["u"].id), (vec!["t", "u"], Some(TopicId([7; 16]))));
+    assert_eq!(world.requests.last().unwrap().3, Request::MetadataById { topics: vec![TopicId([8; 16])] });
+    world.topics.insert("v".into(), topic("v", Some(8), &[(1, 3)]));
+    world.run(secs(2));
+    assert_eq!(view_of(&world), ["t", "u", "v"]);
+    let asked = asked_by_id(&world);
+    refresh(&mut world);
+    let all = ["t", "u", "v"].map(Arc::from).to_vec();
+    assert_eq!(world.requests.last().unwrap().3, Request::Metadata { topics: Some(all) });
+    world.run(secs(200));
+    assert_eq!((asked_by_id(&world), world.problem_kinds()), (asked, vec![]));
+    // Who has taken it on holds it by its name.
+    let held = Wanted { held: names(["u"]).named, ..names(["t"]) };
+    world.with(|cluster, now| cluster.want_topics(now, held));
+    assert_eq!(view_of(&world), ["t", "u"]);
+}
+
+#[test]
+fn looking_for_an_id_holds_up_nothing_that_is_wanted_by_name() {
+    let mut world = settled(1);
+    world.with(|cluster, now| cluster.want_topics(now, ids([7])));
+    world.run(secs(5));
+    world.topics.insert("t".into(), topic("t", Some(1), &[(1, 6)]));
+    refresh(&mut world);
+    assert_eq!(world.partition("t", 0).leader_epoch, Some(LeaderEpoch(6)));
+    world.topics.insert("t".into(), topic("t", Some(1), &[(1, 7)]));
+    world.run(secs(301));
+    assert_eq!(world.partition("t", 0).leader_epoch, Some(LeaderEpoch(7)), "metadata age, whatever is asked for by id");
+}
+
+#[test]
+fn an_id_that_goes_unanswered_is_asked_for_again() {
+    let mut world = settled(1);
+    world.sim("b1").garbles.insert(Api::Metadata);
+    world.with(|cluster, now| cluster.want_topics(now, ids([7])));
+    world.run(secs(3));
+    world.sim("b1").garbles.clear();
+    world.topics.insert("u".into(), topic("u", Some(7), &[(1, 3)]));
+    world.run(secs(3));
+    assert_eq!(view_of(&world), ["t", "u"]);
+}
+
+#[test]
+fn an_id_whose_topic_is_gone_is_looked_for_until_it_is_not_wanted_and_nobody_hears_of_it() {
+    let mut world = settled(1);
+    world.topics.insert("u".into(), topic("u", Some(7), &[(1, 3)]));
+    world.with(|cluster, now| cluster.want_topics(now, ids([7])));
+    world.run(secs(1));
+    assert_eq!(view_of(&world), ["t", "u"]);
+    world.topics.remove("u");
+    refresh(&mut world);
+    world.run(secs(10));
+    assert_eq!((view_of(&world), world.problem_kinds()), (vec!["t"], vec![]));
+    assert!(asked_by_id(&world) > 3, "perhaps one broker only does not know it");
+    // Another of the name is another one.
+    world.topics.insert("u".into(), topic("u", Some(8), &[(1, 3)]));
+    world.run(secs(10));
+    assert_eq!(view_of(&world), ["t"]);
+    world.with(|cluster, now| cluster.want_topics(now, names(["t"])));
+    let asked = asked_by_id(&world);
+    world.run(secs(60));
+    assert_eq!(asked_by_id(&world), asked);
+}
+
+#[test]
+fn that_a_topic_which_was_assigned_may_not_be_described_is_told() {
+    let mut world = settled(1);
+    let refused = MetadataTopic { name: None, ..topic("u", Some(7), &[]) };
+    let refused = MetadataTopic { error: ErrorCode::TOPIC_AUTHORIZATION_FAILED, ..refused };
+    world.topics.insert("u".into(), refused);
+    world.with(|cluster, now| cluster.want_topics(now, ids([7])));
+    world.run(secs(50));
+    assert_eq!(world.problem_kinds(), [ProblemKind::Unauthorized]);
+    let what = &world.problems()[0].1.what;
+    assert!(what.contains("id BwcHBwcHBwcHBwcHBwcHBw") && what.contains("Describe"), "{what}");
+    world.topics.insert("u".into(), topic("u", Some(7), &[(1, 3)]));
+    world.run(secs(5));
+    assert_eq!(view_of(&world), ["t", "u"]);
+}

@@ -186,7 +186,7 @@ pub(super) fn topic(name: &str, id: Option<u8>, leaders: &[(i32, i32)]) -> Metad
     });
     MetadataTopic {
         error: ErrorCode::NONE,
-        name: name.into(),
+        name: Some(name.into()),
         id: id.map(|id| TopicId([id; 16])),
         is_internal: false,
         partitions: partitions.collect(),
@@ -326,6 +326,11 @@ impl World {
 
     fn topic(&self, name: &Arc<str>) -> MetadataTopic {
         self.topics.get(name).cloned().unwrap_or_else(|| topic_error(name, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION))
+    }
+
+    fn topic_by_id(&self, id: TopicId) -> MetadataTopic {
+        let unknown = MetadataTopic { name: None, id: Some(id), ..topic_error("", ErrorCode::UNKNOWN_TOPIC_ID) };
+        self.topics.values().find(|topic| topic.id == Some(id)).cloned().unwrap_or(unknown)
     }
 
     pub(super) fn view(&self) -> &ClusterView {
@@ -480,17 +485,19 @@ impl World {
                 let error = if known { ErrorCode::NONE } else { ErrorCode::UNSUPPORTED_VERSION };
                 Response::ApiVersions(ApiVersionsResponse { error, apis: sim.apis.clone() })
             }
-            Request::Metadata { topics } => Response::Metadata(sim.metadata.clone().unwrap_or_else(|| {
-                MetadataResponse {
-                    // Real brokers list those alive.
-                    brokers: self.sims.iter().filter(|(_, sim)| sim.mode == Mode::Up && sim.id >= 0).map(broker).collect(),
-                    cluster_id: None,
-                    topics: match topics {
-                        None => self.topics.values().cloned().collect(),
-                        Some(names) => names.iter().map(|name| self.topic(name)).collect(),
-                    },
-                }
-            })),
+            Request::Metadata { .. } | Request::MetadataById { .. } if sim.metadata.is_some() => {
+                Response::Metadata(sim.metadata.clone().unwrap())
+            }
+            Request::Metadata { .. } | Request::MetadataById { .. } => Response::Metadata(MetadataResponse {
+                // Real brokers list those alive.
+                brokers: self.sims.iter().filter(|(_, sim)| sim.mode == Mode::Up && sim.id >= 0).map(broker).collect(),
+                cluster_id: None,
+                topics: match request {
+                    Request::MetadataById { topics } => topics.iter().map(|id| self.topic_by_id(*id)).collect(),
+                    Request::Metadata { topics: Some(names) } => names.iter().map(|name| self.topic(name)).collect(),
+                    _ => self.topics.values().cloned().collect(),
+                },
+            }),
             Request::FindCoordinator { .. } => {
                 let found = self.coordinator.ok().and_then(|id| self.sims.iter().find(|(_, sim)| sim.id == id)).map(broker);
                 let error = self.coordinator.err().unwrap_or(ErrorCode::NONE);

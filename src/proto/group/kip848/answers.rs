@@ -66,7 +66,7 @@ impl Kip848 {
         if call.kind == Kind::Join {
             info!(group = %self.config.group, member_id = %self.membership.member_id, epoch = answer.epoch.0, "joined");
             self.state = State::Member { is_said: false };
-            self.untold = Untold { topics: self.untold.topics, ..Untold::default() };
+            self.untold = Untold { topics: self.untold.topics, pattern: self.untold.pattern, ..Untold::default() };
         }
         self.membership.generation = answer.epoch;
         if let Some(assignment) = answer.assignment {
@@ -79,7 +79,8 @@ impl Kip848 {
         self.reconcile(now);
         // What has changed, before or meanwhile, is said at once.
         let may_say_what_is_owned = matches!(self.state, State::Member { .. });
-        if self.untold.topics || self.untold.everything || self.untold.owned && may_say_what_is_owned {
+        let Untold { everything, topics, pattern, owned } = self.untold;
+        if everything || topics || pattern || owned && may_say_what_is_owned {
             self.beat_at(now);
         }
     }
@@ -106,7 +107,7 @@ impl Kip848 {
             Reaction::FallBack if self.may_fall_back() => self.fall_back(now, call, &why),
             Reaction::FallBack => self.refuse(ProblemKind::Incompatible, code, message),
             Reaction::Lasting(kind) => {
-                let what = errors::explain(code, message, &self.config);
+                let what = errors::explain(code, message, &self.config, self.pattern.as_deref());
                 self.say(now, kind, Some(code), what);
                 self.untold.everything = true;
                 self.next_at = Some(now + self.lasting.fail(&mut self.rng));
@@ -124,9 +125,9 @@ impl Kip848 {
             CallError::Unsupported { .. } if self.may_fall_back() => return self.fall_back(now, call, &why),
             CallError::Unsupported { .. } => {
                 let what = format!(
-                    "group {} cannot be joined by the consumer protocol (KIP-848): {error}; upgrade the brokers to Kafka 4.0, or choose the \
-                     classic protocol",
-                    self.config.group
+                    "group {} cannot be joined by the consumer protocol (KIP-848): {error}; upgrade the brokers to Kafka 4.0, or {}",
+                    self.config.group,
+                    errors::instead(self.pattern.as_deref())
                 );
                 return self.fail(ProblemKind::Incompatible, None, what);
             }

@@ -48,8 +48,18 @@ pub(super) fn heartbeat(code: ErrorCode) -> Reaction {
     }
 }
 
+/// Says what to do where this protocol is not to be had.
+pub(super) fn instead(pattern: Option<&str>) -> String {
+    match pattern {
+        None => "choose the classic protocol".to_owned(),
+        Some(pattern) => {
+            format!("let ottla match the pattern {pattern:?}, which by the classic protocol no broker does: subscribe_pattern")
+        }
+    }
+}
+
 /// Says what was refused, and what to do about it.
-pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConfig) -> String {
+pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConfig, pattern: Option<&str>) -> String {
     let what_to_do = match code {
         ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
             "this user needs DESCRIBE on every topic that it subscribes to; ottla goes on trying".to_owned()
@@ -66,15 +76,18 @@ pub(super) fn explain(code: ErrorCode, message: Option<&str>, config: &GroupConf
             let assignor = config.server_assignor.as_deref().unwrap_or_default();
             format!("the broker has no assignor \"{assignor}\" (its setting is group.consumer.assignors)")
         }
+        ErrorCode::INVALID_REGULAR_EXPRESSION => {
+            let pattern = pattern.unwrap_or_default();
+            format!("the pattern {pattern:?} is no regular expression to the broker, which takes the syntax of RE2")
+        }
         ErrorCode::UNSUPPORTED_VERSION => {
-            "the broker does not speak the consumer protocol (KIP-848): upgrade to Kafka 4.0, or choose the classic protocol"
-                .to_owned()
+            format!("the broker does not speak the consumer protocol (KIP-848): upgrade to Kafka 4.0, or {}", instead(pattern))
         }
-        ErrorCode::GROUP_ID_NOT_FOUND => {
+        ErrorCode::GROUP_ID_NOT_FOUND => format!(
             "the group is of another protocol and cannot be converted while it has members (the broker's setting is \
-             group.consumer.migration.policy): stop them, or choose the classic protocol"
-                .to_owned()
-        }
+             group.consumer.migration.policy): stop them, or {}",
+            instead(pattern)
+        ),
         _ => advice(code, config),
     };
     let message = message.map(|message| format!(" ({message})")).unwrap_or_default();

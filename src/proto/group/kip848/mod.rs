@@ -64,13 +64,17 @@ pub(crate) struct Kip848 {
     membership: Membership,
     /// What is wanted, sorted, each once.
     subscription: Vec<Arc<str>>,
+    /// For the coordinator to match: what matches, it assigns by the topics' ids.
+    pattern: Option<Arc<str>>,
     state: State,
     /// What our surroundings hold in our name, and of which topic it is.
     owned: BTreeMap<TopicPartition, TopicId>,
     /// What the coordinator wants us to hold.
     target: BTreeSet<(TopicId, i32)>,
-    /// The topics of the subscription by their ids.
+    /// The topics that metadata tell of, by their ids.
     names: BTreeMap<TopicId, Arc<str>>,
+    /// What of the target is not among them, as our surroundings were told.
+    unnamed: BTreeSet<TopicId>,
     /// What the coordinator is still to be told.
     untold: Untold,
     coordinator_known: bool,
@@ -122,6 +126,7 @@ struct Leaving {
 struct Untold {
     everything: bool,
     topics: bool,
+    pattern: bool,
     owned: bool,
 }
 
@@ -149,10 +154,12 @@ impl Kip848 {
             rng,
             membership: Membership { member_id, generation: Generation::NONE },
             subscription: Vec::new(),
+            pattern: None,
             state: State::Unjoined,
             owned: BTreeMap::new(),
             target: BTreeSet::new(),
             names: BTreeMap::new(),
+            unnamed: BTreeSet::new(),
             untold: Untold { everything: true, ..Untold::default() },
             coordinator_known: false,
             found: 0,
@@ -170,18 +177,19 @@ impl Kip848 {
         }
     }
 
-    /// Replaces the topics that are wanted; none at all means to leave the group.
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, mut topics: Vec<Arc<str>>) {
+    /// Replaces the topics that are wanted, and the pattern for the coordinator to match; nothing at all means to leave the group.
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, mut topics: Vec<Arc<str>>, pattern: Option<Arc<str>>) {
         topics.sort_unstable();
         topics.dedup();
-        if topics == self.subscription {
+        if topics == self.subscription && pattern == self.pattern {
             return;
         }
-        self.subscription = topics;
         // Also where it joins just now: what was sent says what was wanted before.
-        self.untold.topics = true;
+        self.untold.topics |= topics != self.subscription;
+        self.untold.pattern |= pattern != self.pattern;
+        (self.subscription, self.pattern) = (topics, pattern);
         match self.state {
-            State::Unjoined if !self.subscription.is_empty() => self.want_join(now),
+            State::Unjoined if self.wants_anything() => self.want_join(now),
             State::Member { .. } | State::Releasing { .. } => self.beat_at(now),
             _ => {}
         }
@@ -343,7 +351,7 @@ impl Kip848 {
         match &self.state {
             // It does not wait for an answer that no longer matters.
             State::Leaving(leaving) => Some((leaving.due?, "leaving is due")),
-            State::Unjoined if is_free && !self.subscription.is_empty() => Some((self.next_at?, "joining is due")),
+            State::Unjoined if is_free && self.wants_anything() => Some((self.next_at?, "joining is due")),
             State::Member { .. } | State::Releasing { .. } if is_free => Some((self.next_at?, "a heartbeat is due")),
             _ => None,
         }
@@ -351,7 +359,7 @@ impl Kip848 {
 
     fn ask_join(&mut self, now: Instant) -> Ask {
         let beat = self.everything(JOIN);
-        self.untold.topics = false;
+        (self.untold.topics, self.untold.pattern) = (false, false);
         self.ask(now, Kind::Join, beat)
     }
 
@@ -366,6 +374,7 @@ impl Kip848 {
             self.untold.owned = untold.owned && is_releasing;
             ConsumerHeartbeatRequest {
                 topics: untold.topics.then(|| self.subscription.clone()),
+                pattern: untold.pattern.then(|| self.pattern_to_tell()),
                 owned: (untold.owned && !is_releasing).then(|| self.owned_by_topic()),
                 ..self.nothing_new(epoch)
             }
@@ -379,6 +388,7 @@ impl Kip848 {
             rack: self.config.rack.clone(),
             rebalance_timeout_ms: Some(millis(self.config.rebalance_timeout)),
             topics: Some(self.subscription.clone()),
+            pattern: Some(self.pattern_to_tell()),
             assignor: self.config.server_assignor.clone(),
             owned: Some(self.owned_by_topic()),
             ..self.nothing_new(epoch)
@@ -388,8 +398,14 @@ impl Kip848 {
     /// A heartbeat that says only who is there.
     fn nothing_new(&self, epoch: Generation) -> ConsumerHeartbeatRequest {
         let member = MemberRequest { generation: epoch, ..self.config.member_request(&self.membership) };
-        let (rack, rebalance_timeout_ms, topics, assignor, owned) = Default::default();
-        ConsumerHeartbeatRequest { member, rack, rebalance_timeout_ms, topics, assignor, owned }
+        let (rack, rebalance_timeout_ms, topics, pattern, assignor, owned) = Default::default();
+        ConsumerHeartbeatRequest { member, rack, rebalance_timeout_ms, topics, pattern, assignor, owned }
+    }
+
+    /// Without a pattern an empty one, which ends what the coordinator may know of: from before an answer was lost, or from the process that had
+    /// a static member's place before.
+    fn pattern_to_tell(&self) -> Arc<str> {
+        self.pattern.clone().unwrap_or_default()
     }
 
     fn owned_by_topic(&self) -> Vec<(TopicId, Vec<i32>)> {
@@ -419,13 +435,18 @@ impl Kip848 {
             Kind::Leave => self.config.request_timeout.min(LEAVE_WAIT),
             Kind::Join | Kind::Beat => self.config.request_timeout.min(self.config.session_timeout),
         };
-        Ask { owner: Owner::Group(number), to: Target::Coordinator, request: Request::ConsumerGroupHeartbeat(beat), timeout }
+        Ask {
+            owner: Owner::Group(number),
+            to: Target::Coordinator,
+            request: Request::ConsumerGroupHeartbeat(Box::new(beat)),
+            timeout,
+        }
     }
 
     /// Goes a step from what is held to what is to be held.
     fn reconcile(&mut self, now: Instant) {
         let State::Member { is_said } = self.state else { return };
-        if self.subscription.is_empty() {
+        if !self.wants_anything() {
             return;
         }
         let is_kept = |(partition, id): &(&TopicPartition, &TopicId)| self.target.contains(&(**id, partition.partition()));
@@ -435,7 +456,7 @@ impl Kip848 {
             return self.hand_back(now, back, why);
         }
         let mut added = Vec::new();
-        let mut is_complete = true;
+        let mut unnamed = BTreeSet::new();
         for (id, number) in &self.target {
             match self.names.get(id) {
                 Some(name) => {
@@ -445,24 +466,32 @@ impl Kip848 {
                         added.push(partition);
                     }
                 }
-                None => is_complete = false,
+                None => _ = unnamed.insert(*id),
             }
         }
         if planted!(DropUnresolvedTopics) {
             self.target.retain(|(id, _)| self.names.contains_key(id));
-        } else if !is_complete {
-            // What can be named is held already; the rest as soon as metadata tell, and until then asked for after every heartbeat.
-            self.events.push_back(GroupEvent::RefreshMetadata);
+            unnamed.clear();
         }
         if added.is_empty() && is_said {
-            return;
+            return self.identify(unnamed);
         }
         self.state = State::Member { is_said: true };
         let Membership { member_id, generation } = self.membership.clone();
         info!(group = %self.config.group, %member_id, epoch = generation.0, ?added, held = self.owned.len(), "assigned");
         let protocol = "consumer".into();
         self.events.push_back(GroupEvent::Assigned { generation, member_id, protocol, leader: false, partitions: added });
+        // Only now: what has been named has to be taken on before it may be forgotten.
+        self.identify(unnamed);
         self.say_what_is_owned(now);
+    }
+
+    /// What can be named is held already; the rest as soon as metadata tell.
+    fn identify(&mut self, unnamed: BTreeSet<TopicId>) {
+        if unnamed != self.unnamed {
+            self.unnamed.clone_from(&unnamed);
+            self.events.push_back(GroupEvent::Identify(unnamed));
+        }
     }
 
     fn hand_back(&mut self, now: Instant, partitions: Vec<TopicPartition>, why: String) {
@@ -476,7 +505,7 @@ impl Kip848 {
 
     /// Leaves the group if it is joined for nothing.
     fn settle(&mut self, now: Instant) {
-        if !self.subscription.is_empty() || !matches!(self.state, State::Member { .. }) {
+        if self.wants_anything() || !matches!(self.state, State::Member { .. }) {
             return;
         }
         if self.owned.is_empty() {
@@ -542,6 +571,7 @@ impl Kip848 {
             self.membership.member_id = new_member_id(&mut self.rng);
         }
         self.target.clear();
+        self.identify(BTreeSet::new());
         self.untold.everything = true;
         self.expires_at = None;
     }
@@ -596,7 +626,7 @@ impl Kip848 {
 
     /// Ends the member: a heartbeat was refused for good.
     fn refuse(&mut self, kind: ProblemKind, code: ErrorCode, message: Option<&str>) {
-        let what = errors::explain(code, message, &self.config);
+        let what = errors::explain(code, message, &self.config, self.pattern.as_deref());
         self.fail(kind, Some(code), what);
     }
 
@@ -614,8 +644,13 @@ impl Kip848 {
         self.events.extend(self.voice.say(now, kind, code, what));
     }
 
+    /// By the classic protocol nobody would match the pattern.
     fn may_fall_back(&self) -> bool {
-        self.config.protocol == GroupProtocol::Auto
+        self.config.protocol == GroupProtocol::Auto && self.pattern.is_none()
+    }
+
+    fn wants_anything(&self) -> bool {
+        !self.subscription.is_empty() || self.pattern.is_some()
     }
 
     fn is_member(&self) -> bool {

@@ -89,7 +89,14 @@ impl Rig {
     }
 
     fn subscribe(&mut self, topics: &[&str]) {
-        self.machine.handle_subscribe(self.now, topics.iter().map(|&topic| topic.into()).collect());
+        self.machine.handle_subscribe(self.now, topics.iter().map(|&topic| topic.into()).collect(), None);
+        self.drain();
+    }
+
+    /// Wants what the coordinator finds to match, too.
+    fn subscribe_pattern(&mut self, topics: &[&str], pattern: &str) {
+        let topics = topics.iter().map(|&topic| topic.into()).collect();
+        self.machine.handle_subscribe(self.now, topics, Some(pattern.into()));
         self.drain();
     }
 
@@ -233,7 +240,14 @@ fn in_short(beat: &ConsumerHeartbeatRequest) -> String {
         said += " is new here";
     }
     if let Some(topics) = &beat.topics {
-        said += &format!(" wants {}", topics.join(","));
+        said += &format!(" wants {}", if topics.is_empty() { "none".to_owned() } else { topics.join(",") });
+    }
+    match beat.pattern.as_deref() {
+        // Everything that is said says so: what was matched before is not matched any more.
+        Some("") if beat.rebalance_timeout_ms.is_some() => {}
+        Some("") => said += " matches no more",
+        Some(pattern) => said += &format!(" matches {pattern}"),
+        None => assert!(beat.rebalance_timeout_ms.is_none(), "a heartbeat that says everything but the pattern"),
     }
     if let Some(owned) = &beat.owned {
         let owned: Vec<_> = owned.iter().map(|(id, held)| format!("{}:{}", name(id), numbers(held))).collect();

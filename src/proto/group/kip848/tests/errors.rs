@@ -133,6 +133,29 @@ fn a_broker_or_group_of_the_older_protocol_is_joined_by_that_one_where_the_user_
 }
 
 #[test]
+fn who_has_a_pattern_for_the_coordinator_does_not_fall_back_where_nobody_would_match_it() {
+    let answers = [refused(ErrorCode::UNSUPPORTED_VERSION), refused(ErrorCode::GROUP_ID_NOT_FOUND), unsupported()];
+    for answer in answers {
+        let mut rig = Rig::new(auto_config());
+        rig.coordinator(true);
+        rig.subscribe_pattern(&["t"], "a.*");
+        rig.answer(answer.clone());
+        let Some(GroupEvent::Problem(problem)) = rig.events.last() else { panic!("{answer:?}: {:?}", rig.events) };
+        assert_eq!((problem.kind, problem.fatal), (crate::proto::ProblemKind::Incompatible, true), "{answer:?}");
+        assert!(problem.what.contains("\"a.*\"") && problem.what.contains("subscribe_pattern"), "{}", problem.what);
+    }
+}
+
+#[test]
+fn a_pattern_that_is_none_is_the_end_and_is_said() {
+    let mut rig = Rig::holding(config());
+    rig.subscribe_pattern(&["t"], "or(ders");
+    rig.answer(refused(ErrorCode::INVALID_REGULAR_EXPRESSION));
+    let Some(GroupEvent::Problem(problem)) = rig.events.last() else { panic!("{:?}", rig.events) };
+    assert!(problem.fatal && problem.what.contains("\"or(ders\"") && problem.what.contains("RE2"), "{}", problem.what);
+}
+
+#[test]
 fn who_has_joined_joins_anew_before_it_falls_back() {
     for answer in [refused(ErrorCode::UNSUPPORTED_VERSION), refused(ErrorCode::GROUP_ID_NOT_FOUND), unsupported()] {
         let mut rig = Rig::holding(auto_config());

@@ -199,3 +199,46 @@ fn a_subscription_that_changes_is_said_at_once_and_once() {
     rig.released();
     assert_eq!(rig.said(beat(6, None)), "6 holds nothing");
 }
+
+#[test]
+fn a_pattern_is_said_when_it_is_new_and_ends_with_an_empty_one() {
+    let mut rig = Rig::holding(config());
+    rig.subscribe_pattern(&["t"], "a.*");
+    assert_eq!(rig.said(beat(5, None)), "5 matches a.*");
+    rig.subscribe_pattern(&["t"], "a.*");
+    assert_eq!(rig.asks.len(), 0, "it was said");
+    rig.subscribe_pattern(&["t", "u"], "b.*");
+    assert_eq!(rig.said(beat(5, None)), "5 wants t,u matches b.*");
+    rig.subscribe(&["t", "u"]);
+    assert_eq!(rig.said(beat(5, None)), "5 matches no more");
+    rig.pass(5_000);
+    assert_eq!(rig.said(beat(5, None)), "5");
+}
+
+#[test]
+fn a_pattern_that_changes_while_a_heartbeat_is_under_way_is_said_by_the_next() {
+    let mut rig = Rig::new(config());
+    rig.coordinator(true);
+    rig.subscribe_pattern(&[], "a.*");
+    rig.subscribe_pattern(&[], "b.*");
+    assert_eq!(rig.said(beat(1, None)), "0 is new here wants none matches a.* holds nothing");
+    assert_eq!(rig.said(beat(1, None)), "1 matches b.* holds nothing");
+}
+
+#[test]
+fn who_wants_only_what_matches_leaves_when_that_ends() {
+    let mut rig = Rig::new(config());
+    rig.coordinator(true);
+    rig.subscribe_pattern(&[], "a.*");
+    rig.answer(beat(1, None));
+    rig.answer(beat(1, None));
+    rig.subscribe(&[]);
+    assert_eq!(rig.said(beat(-1, None)), "-1");
+}
+
+#[test]
+fn a_pattern_is_ended_also_where_it_was_told_by_the_one_before() {
+    let mut rig = Rig::joining(config());
+    let ask = rig.take();
+    assert_eq!(request(&ask).pattern.as_deref(), Some(""), "the former process of a static member may have had one");
+}

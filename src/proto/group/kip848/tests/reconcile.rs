@@ -104,18 +104,59 @@ fn a_topic_that_cannot_be_named_yet_is_asked_for_until_it_can() {
     let mut rig = Rig::holding(config());
     rig.pass(5_000);
     rig.answer(beat(6, Some(&[(T, &[0, 1]), (U, &[0])])));
-    assert_eq!(rig.told(), ["refresh metadata"]);
+    assert_eq!(rig.told(), ["identify 1"]);
     // What it holds is what it can read.
     assert_eq!(rig.said(beat(6, None)), "6 holds t:0,1");
-    rig.told();
     rig.pass(5_000);
     rig.answer(beat(6, None));
-    assert_eq!(rig.told(), ["refresh metadata"]);
     rig.metadata(&[("t", T)]);
-    assert_eq!(rig.told(), ["refresh metadata"]);
+    assert_eq!(rig.told(), [""; 0], "it was said, and is not forgotten");
     rig.metadata(&[("t", T), ("u", U)]);
-    assert_eq!(rig.told(), ["assigned 6: u-0"]);
+    assert_eq!(rig.told(), ["assigned 6: u-0", "identify 0"]);
     assert_eq!(rig.said(beat(6, None)), "6 holds t:0,1 u:0");
+}
+
+#[test]
+fn what_was_to_be_named_is_over_with_the_assignment_or_the_membership() {
+    let unnamed = || {
+        let mut rig = Rig::holding(config());
+        rig.pass(5_000);
+        rig.answer(beat(6, Some(&[(T, &[0, 1]), (U, &[0])])));
+        assert_eq!(rig.told(), ["identify 1"]);
+        rig.answer(beat(6, None));
+        rig.pass(5_000);
+        rig
+    };
+    let mut rig = unnamed();
+    // The topic was deleted before anybody told its name.
+    rig.answer(beat(7, Some(&[(T, &[0, 1])])));
+    assert_eq!(rig.told(), ["identify 0"]);
+    let mut rig = unnamed();
+    rig.answer(refused(ErrorCode::FENCED_MEMBER_EPOCH));
+    assert_eq!(rig.told(), ["lost t-0 t-1", "identify 0", "rejoining"]);
+}
+
+#[test]
+fn what_the_coordinator_finds_to_match_is_known_by_its_id_only() {
+    let mut rig = Rig::new(config());
+    rig.coordinator(true);
+    rig.metadata(&[]);
+    rig.subscribe_pattern(&[], "[tu]");
+    assert_eq!(rig.said(beat(1, None)), "0 is new here wants none matches [tu] holds nothing");
+    assert_eq!((rig.told(), rig.said(beat(1, None))), (vec!["assigned 1: ".to_owned()], "1 holds nothing".to_owned()));
+    rig.pass(5_000);
+    rig.answer(beat(2, Some(&[(T, &[0]), (U, &[1])])));
+    assert_eq!((rig.told(), rig.said(beat(2, None))), (vec!["identify 2".to_owned()], "2 holds nothing".to_owned()));
+    rig.metadata(&[("u", U)]);
+    assert_eq!(
+        (rig.told(), rig.said(beat(2, None))),
+        (vec!["assigned 2: u-1".to_owned(), "identify 1".to_owned()], "2 holds u:1".to_owned())
+    );
+    rig.metadata(&[("t", T), ("u", U)]);
+    assert_eq!(
+        (rig.told(), rig.said(beat(2, None))),
+        (vec!["assigned 2: t-0".to_owned(), "identify 0".to_owned()], "2 holds t:0 u:1".to_owned())
+    );
 }
 
 #[test]
@@ -123,9 +164,9 @@ fn a_topic_of_the_same_name_is_another_one() {
     let mut rig = Rig::holding(config());
     // Its partitions may be another member's at once.
     rig.metadata(&[("t", U)]);
-    assert_eq!(rig.told(), ["lost t-0 t-1", "refresh metadata"]);
+    assert_eq!(rig.told(), ["lost t-0 t-1", "identify 1"]);
     assert_eq!(rig.said(beat(6, Some(&[(U, &[0])]))), "5 holds nothing");
-    assert_eq!(rig.told(), ["assigned 6: t-0"]);
+    assert_eq!(rig.told(), ["assigned 6: t-0", "identify 0"]);
     assert_eq!(rig.said(beat(6, None)), "6 holds u:0");
 }
 
@@ -147,5 +188,5 @@ fn a_topic_of_the_same_name_that_the_coordinator_knows_first() {
 fn metadata_that_forget_a_topic_take_nothing_away() {
     let mut rig = Rig::holding(config());
     rig.metadata(&[]);
-    assert_eq!((rig.told(), rig.held().len()), (vec!["refresh metadata".to_owned()], 2));
+    assert_eq!((rig.told(), rig.held().len()), (vec!["identify 1".to_owned()], 2));
 }

@@ -16,6 +16,7 @@ enum Step {
     Coordinator(bool),
     Metadata(Vec<(&'static str, TopicId)>),
     Subscribe(Vec<&'static str>),
+    SubscribePattern,
     Released,
     MemberError(ErrorCode),
     Stalled,
@@ -62,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<bool>().prop_map(Step::Coordinator),
         2 => metadata.prop_map(Step::Metadata),
         1 => prop_oneof![Just(vec![]), Just(vec!["t"]), Just(vec!["t", "u"])].prop_map(Step::Subscribe),
+        1 => Just(Step::SubscribePattern),
         3 => Just(Step::Released),
         1 => code().prop_map(Step::MemberError),
         1 => Just(Step::Stalled),
@@ -75,6 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Surroundings {
     owned: BTreeSet<TopicPartition>,
     releasing: BTreeSet<TopicPartition>,
+    /// What the member cannot take on before it is named.
+    unnamed: BTreeSet<TopicId>,
     looking_for_the_coordinator: bool,
     over: bool,
 }
@@ -104,11 +108,20 @@ impl Surroundings {
                 GroupEvent::CoordinatorUnknown { .. } => self.looking_for_the_coordinator = true,
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
                 GroupEvent::Left => self.over = true,
-                GroupEvent::Rejoining { .. } | GroupEvent::RefreshMetadata => {}
+                GroupEvent::Identify(topics) => self.unnamed = topics,
+                GroupEvent::Rejoining { .. } => {}
                 GroupEvent::WatchTopics(_) | GroupEvent::OtherProtocol => panic!("{event:?}"),
             }
         }
         assert!(self.owned.iter().eq(rig.machine.owned.keys()));
+        // Whatever of the assignment has no name is asked for, unless something is being handed back first.
+        if let State::Member { .. } = rig.machine.state
+            && rig.machine.wants_anything()
+        {
+            let is_unnamed = |id: &TopicId| !rig.machine.names.contains_key(id);
+            let unnamed: BTreeSet<_> = rig.machine.target.iter().map(|(id, _)| *id).filter(is_unnamed).collect();
+            assert_eq!(self.unnamed, unnamed);
+        }
         if rig.machine.may_commit() {
             assert!(rig.machine.membership().generation > Generation(0));
         }
@@ -137,6 +150,7 @@ impl Surroundings {
             }
             Step::Metadata(topics) => rig.metadata(topics),
             Step::Subscribe(topics) => rig.subscribe(topics),
+            Step::SubscribePattern => rig.subscribe_pattern(&["u"], "[tv]"),
             Step::Released => {
                 let released = std::mem::take(&mut self.releasing);
                 if !released.is_empty() {
@@ -192,6 +206,7 @@ proptest! {
         prop_assert_eq!(rig.held(), ["t-0", "u-2"], "after 15 s: {:?}", rig.machine.state);
         let is_settled = matches!(rig.machine.state, State::Member { is_said: true });
         prop_assert!(is_settled, "{:?}", rig.machine.state);
+        prop_assert!(around.unnamed.is_empty(), "everything has a name, and is not looked for any more");
         // And it always comes to an end.
         around.take(&mut rig, &Step::Leave);
         around.take(&mut rig, &Step::Pass(5_000));
