@@ -40,6 +40,7 @@ pub(crate) struct Connecting {
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) metadata_max_age: Duration,
+    pub(crate) rebootstrap_trigger: Duration,
     pub(crate) reconnect_backoff: Duration,
     pub(crate) reconnect_backoff_max: Duration,
     pub(crate) retry_backoff: Duration,
@@ -91,6 +92,15 @@ macro_rules! connection_settings {
             self
         }
 
+        /// After how long without an answer of use about the cluster, though brokers can be reached, to forget those that are known, and to begin
+        /// again at the bootstrap addresses (KIP-1102), which may lead to others by now. Connections are opened anew; what the group has assigned
+        /// stays. A broker, from Kafka 4.0 on, may ask for it at once. Where no known broker can be reached, none is forgotten, and the bootstrap
+        /// addresses are tried beside them. Default: 5 min. Java: `metadata.recovery.rebootstrap.trigger.ms`.
+        pub fn rebootstrap_trigger(mut self, after: std::time::Duration) -> Self {
+            self.connecting.rebootstrap_trigger = after;
+            self
+        }
+
         /// How long to wait before a refused request is sent again: doubled after each failure, from `first` to `max`. Default: 100 ms
         /// and 1 s. Java: `retry.backoff.ms`, `retry.backoff.max.ms`.
         pub fn retry_backoff(mut self, first: std::time::Duration, max: std::time::Duration) -> Self {
@@ -113,6 +123,7 @@ impl Connecting {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             metadata_max_age: Duration::from_secs(300),
+            rebootstrap_trigger: Duration::from_secs(300),
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),
             retry_backoff: Duration::from_millis(100),
@@ -133,6 +144,7 @@ impl Connecting {
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),
             ("metadata_max_age", self.metadata_max_age),
+            ("rebootstrap_trigger", self.rebootstrap_trigger),
             ("reconnect_backoff", self.reconnect_backoff),
             ("retry_backoff", self.retry_backoff),
         ])?;
@@ -148,6 +160,7 @@ impl Connecting {
             request_timeout: self.request_timeout,
             connect_timeout: self.connect_timeout,
             metadata_max_age: self.metadata_max_age,
+            rebootstrap_trigger: self.rebootstrap_trigger,
             reconnect_backoff: self.reconnect_backoff,
             reconnect_backoff_max: self.reconnect_backoff_max,
             retry_backoff: self.retry_backoff,

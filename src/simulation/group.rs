@@ -536,6 +536,29 @@ fn a_subscription_may_change_and_end_and_begin_again() {
     }
 }
 
+/// KIP-1102: a broker may send its clients back to their bootstrap addresses, all connections anew. What they hold they keep.
+#[test]
+fn a_member_that_is_sent_back_to_the_bootstrap_addresses_keeps_what_it_holds() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let mut world = World::new(2);
+        (0..2).for_each(|partition| world.produce(partition, 10));
+        let settings = builder().group_protocol(protocol).metadata_max_age(secs(5));
+        let client = world.join(settings, |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.finish(secs(10));
+        world.run(secs(10));
+        let (handshakes, assigned) = (world.count(Api::ApiVersions), world.clients[client].said("Assigned").len());
+        world.kafka.fail_next(Api::Metadata, 2, Verdict::Error(ResponseError::RebootstrapRequired));
+        world.run(secs(10));
+        let handshakes = world.count(Api::ApiVersions) - handshakes;
+        assert!((2..=8).contains(&handshakes), "{protocol:?}: {handshakes} connections, those to the brokers anew and no more");
+        (0..2).for_each(|partition| world.produce(partition, 10));
+        world.finish(secs(10));
+        assert_eq!(world.clients[client].said("Assigned").len(), assigned, "{protocol:?}");
+        assert!(world.clients[client].said("Lost").is_empty(), "{protocol:?}");
+        assert_eq!((world.problem_kinds(client), world.repeats()), (vec![], 0), "{protocol:?}");
+    }
+}
+
 /// A broker that is down is in no metadata, yet its replicas are where they were: there is nothing to assign anew.
 #[test]
 fn a_broker_that_is_down_makes_no_group_in_racks_rebalance() {

@@ -79,8 +79,9 @@ fn metadata(c: &mut Cursor) -> Result<MetadataResponse, Malformed> {
     if (8..=10).contains(&c.version()) {
         let _cluster_authorized_operations = c.i32()?;
     }
+    let error = if c.version() >= 13 { error_code(c)? } else { ErrorCode::NONE };
     c.skip_tagged_fields()?;
-    Ok(MetadataResponse { brokers, cluster_id, topics })
+    Ok(MetadataResponse { error, brokers, cluster_id, topics })
 }
 
 fn metadata_topic(c: &mut Cursor) -> Result<MetadataTopic, Malformed> {

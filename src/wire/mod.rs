@@ -166,6 +166,7 @@ error_codes! {
     UNSUPPORTED_ASSIGNOR = 112,
     STALE_MEMBER_EPOCH = 113,
     INVALID_REGULAR_EXPRESSION = 128,
+    REBOOTSTRAP_REQUIRED = 129,
 }
 
 impl fmt::Display for ErrorCode {

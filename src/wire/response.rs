@@ -53,6 +53,8 @@ pub(crate) struct Broker {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetadataResponse {
+    /// Of the whole answer, from version 13 on: the client is to start over from its bootstrap addresses (KIP-1102).
+    pub(crate) error: ErrorCode,
     pub(crate) brokers: Vec<Broker>,
     pub(crate) cluster_id: Option<Arc<str>>,
     pub(crate) topics: Vec<MetadataTopic>,

@@ -70,9 +70,8 @@ impl Api {
         match self {
             Self::Fetch => 4..=18,
             Self::ListOffsets => 1..=10,
-            // Before 4 a question about a topic may create it, and at 0 an empty list asks for all topics. 13 adds an error that asks the
-            // client to start over from its bootstrap addresses (KIP-1102), and nothing else.
-            Self::Metadata => 4..=12,
+            // Before 4 a question about a topic may create it, and at 0 an empty list asks for all topics.
+            Self::Metadata => 4..=13,
             Self::OffsetCommit => 2..=9,
             Self::OffsetFetch => 1..=9,
             Self::FindCoordinator => 0..=6,

@@ -197,6 +197,11 @@ pub(super) fn refuse_metadata(cx: &mut Context<'_>, call: Call, request: &Metada
         if call.version >= 10 { body.with_topic_id(topic.topic_id) } else { body }
     };
     let topics = request.topics.iter().flatten().map(topic).collect();
+    // This one is said of the whole answer, which has a place for it from version 13 on.
+    if error == ResponseError::RebootstrapRequired && call.version >= 13 {
+        let body = MetadataResponse::default().with_error_code(error.code()).with_throttle_time_ms(call.throttle_time_ms);
+        return cx.out.answer(call, &body);
+    }
     answer_metadata(cx, call, topics);
 }
 

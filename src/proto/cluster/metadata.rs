@@ -10,12 +10,15 @@
 //! Of a topic that the group's coordinator assigned, only the id may be known: what it is called is asked for in a request of its own, again and
 //! again with a back-off, until it is known or not wanted any more. From then on the topic is asked for by its name, like any other.
 //!
+//! Where that has failed for long, or a broker says so, all that is known of the brokers is forgotten, and the bootstrap addresses tell it anew.
+//!
 //! What is known never goes back: brokers learn of a new leader one after the other, so the answer of one may be older than that of
 //! another. A leader epoch that is lower than the known one is not believed unless it stays so. Nor is a topic that matches the pattern taken
 //! for gone before it has been missing for a while.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Display,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,6 +63,7 @@ pub(crate) struct Wanted {
 
 pub(super) struct Metadata {
     max_age: Duration,
+    rebootstrap_trigger: Duration,
     request_timeout: Duration,
     wanted: Wanted,
     /// The topics that match the pattern, without one none; not known before all topics were asked for.
@@ -70,6 +74,12 @@ pub(super) struct Metadata {
     /// What the request in flight asks about.
     asked: Option<Asked>,
     succeeded: Option<Instant>,
+    /// Since when there was no answer of use to what is asked, or since what is known of the brokers was forgotten for it.
+    failing_since: Option<Instant>,
+    /// A broker asked for it: what is known of the brokers is to be forgotten.
+    starts_over: bool,
+    /// It was done, and no answer of use has come since.
+    started_over: bool,
     /// The next request because of an error or a new topic.
     urgent: Option<(Instant, &'static str)>,
     errors: Pace,
@@ -113,6 +123,7 @@ impl Metadata {
     pub(super) fn new(config: &ClusterConfig) -> Self {
         Self {
             max_age: config.metadata_max_age,
+            rebootstrap_trigger: config.rebootstrap_trigger,
             request_timeout: config.request_timeout,
             wanted: Wanted::default(),
             matching: Some(BTreeSet::new()),
@@ -120,6 +131,9 @@ impl Metadata {
             view: Arc::default(),
             asked: None,
             succeeded: None,
+            failing_since: None,
+            starts_over: false,
+            started_over: false,
             urgent: None,
             errors: Pace::new(config.retry_backoff, config.retry_backoff_max),
             look: None,
@@ -220,8 +234,9 @@ impl Metadata {
     /// What to ask now, if it is time, with the time the answer may take.
     #[must_use]
     pub(super) fn poll_request(&mut self, now: Instant) -> Option<(Request, Duration)> {
-        let (_, why) = self.poll_timeout().filter(|(at, _)| *at <= now)?;
+        let (_, why) = self.ask_deadline().filter(|(at, _)| *at <= now)?;
         self.retry = None;
+        self.failing_since.get_or_insert(now);
         let request = if self.id_look.take_if(|at| *at <= now).is_some() { self.ask_by_id(why) } else { self.ask(why) };
         let patience = PATIENCE.saturating_mul(1 << self.retries.failures().min(8)).min(self.request_timeout);
         Some((request, patience))
@@ -243,6 +258,22 @@ impl Metadata {
         Request::Metadata { topics: listed }
     }
 
+    /// Says why all that is known of the brokers is to be forgotten, if it is. While none is reached it helps nobody: the bootstrap addresses are
+    /// tried as well, and the known ones may come back sooner.
+    #[must_use]
+    pub(super) fn poll_start_over(&mut self, now: Instant, is_reached: bool) -> Option<&'static str> {
+        let is_asked_for = std::mem::take(&mut self.starts_over);
+        if !is_asked_for {
+            self.start_over_deadline().filter(|(at, _)| *at <= now)?;
+        }
+        self.failing_since = Some(now);
+        if !is_reached {
+            return None;
+        }
+        self.started_over = true;
+        Some(if is_asked_for { "a broker asks for it" } else { "metadata could not be refreshed for long" })
+    }
+
     /// Whether the last answer left nothing to be looked for.
     pub(super) fn is_satisfied(&self) -> bool {
         self.look.is_none() && self.id_look.is_none() && self.retry.is_none()
@@ -257,6 +288,16 @@ impl Metadata {
     ) -> Option<Vec<Broker>> {
         let asked = self.asked.take()?;
         let answer = match answer {
+            Ok(answer) if answer.error != ErrorCode::NONE => {
+                // Once is enough: who has started over asks whom the bootstrap addresses lead to, and another of them.
+                self.starts_over = answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && !self.started_over;
+                let why = format!("the brokers answer {}, also those to which the bootstrap addresses lead", answer.error);
+                self.handle_failure(now, &asked, &CallError::NotSent(why.clone()), rng);
+                if self.retries.failures() >= NONSENSE_AFTER {
+                    self.complain(now, ProblemKind::Unreachable, why);
+                }
+                return None;
+            }
             // A broker that knows no broker, not even itself, is just starting.
             Ok(answer) if answer.brokers.is_empty() => {
                 self.handle_failure(now, &asked, &CallError::NotSent("the answer names no broker".to_owned()), rng);
@@ -269,6 +310,7 @@ impl Metadata {
             }
         };
         self.retries.reset();
+        (self.failing_since, self.started_over) = (None, false);
         self.trouble.is_over();
         if !asked.by_id {
             self.succeeded = Some(now);
@@ -325,6 +367,14 @@ impl Metadata {
 
     #[must_use]
     pub(super) fn poll_timeout(&self) -> Option<Deadline> {
+        earliest(self.ask_deadline(), self.start_over_deadline())
+    }
+
+    fn start_over_deadline(&self) -> Option<Deadline> {
+        Some((self.failing_since? + self.rebootstrap_trigger, "metadata: start over from the bootstrap addresses"))
+    }
+
+    fn ask_deadline(&self) -> Option<Deadline> {
         if self.asked.is_some() || (planted!(NeverRefreshMetadata) && !self.view.topics.is_empty()) {
             return None;
         }
@@ -350,8 +400,12 @@ impl Metadata {
             // That no broker can be reached is the router's to tell.
             CallError::NotSent(_) | CallError::Lost(_) => return,
         };
+        self.complain(now, kind, error);
+    }
+
+    fn complain(&mut self, now: Instant, kind: ProblemKind, why: impl Display) {
         if self.trouble.is_news(now, kind) {
-            let what = format!("cannot learn of the cluster's topics, still trying: {error}");
+            let what = format!("cannot learn of the cluster's topics, still trying: {why}");
             self.problems.push_back(Problem { kind, partition: None, code: None, what, fatal: false });
         }
     }

@@ -53,7 +53,8 @@ use crate::{
 /// What the cluster machine must be told once.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterConfig {
-    /// Where to begin, and where to begin again when no known broker can be reached.
+    /// Where to begin, and where to begin again: when no known broker can be reached, when a broker asks for it, and after a while without
+    /// metadata.
     pub(crate) bootstrap: Vec<BrokerAddr>,
     pub(crate) client_id: Arc<str>,
     /// Whose coordinator to find when asked.
@@ -63,6 +64,8 @@ pub(crate) struct ClusterConfig {
     /// How long one address may take to accept a connection, and then to answer the handshake.
     pub(crate) connect_timeout: Duration,
     pub(crate) metadata_max_age: Duration,
+    /// After so long without metadata what is known of the brokers is forgotten.
+    pub(crate) rebootstrap_trigger: Duration,
     pub(crate) reconnect_backoff: Duration,
     pub(crate) reconnect_backoff_max: Duration,
     pub(crate) retry_backoff: Duration,
@@ -277,6 +280,8 @@ impl Cluster {
                 }
             } else if let Some(event) = self.router.poll_event() {
                 self.handle_router_event(now, event);
+            } else if let Some(why) = self.metadata.poll_start_over(now, self.router.is_reached()) {
+                self.router.start_over(now, why, &mut self.out);
             } else if let Some((request, timeout)) = self.metadata.poll_request(now) {
                 self.ask_any(now, METADATA, request, timeout);
             } else if let Some((group, timeout)) = self.coordinator.poll_request(now) {

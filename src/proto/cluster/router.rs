@@ -184,6 +184,17 @@ impl Router {
         self.any_avoid.retain(|addr| is_ours(addr));
     }
 
+    /// Forgets all brokers, and begins again at the bootstrap addresses (KIP-1102): what is known may be of another cluster than they lead to now.
+    pub(super) fn start_over(&mut self, now: Instant, why: &'static str, out: &mut Outbox) {
+        tracing::info!(why, "starting over from the bootstrap addresses");
+        self.brokers.clear();
+        self.any_avoid.clear();
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            let why = format!("the client starts over from its bootstrap addresses: {why}");
+            self.close(now, id, Ending { why, by_us: true, blame: Blame::Nobody }, out);
+        }
+    }
+
     pub(super) fn add_brokers<'a>(&mut self, brokers: impl IntoIterator<Item = &'a Broker>) {
         self.brokers.extend(brokers.into_iter().map(|broker| (broker.id, addr_of(broker))));
     }
@@ -457,7 +468,8 @@ impl Router {
         self.youngest_attempt().is_some_and(|at| now < at + STALLED_AFTER)
     }
 
-    fn is_reached(&self) -> bool {
+    /// Whether a broker to which a connection stands has answered something.
+    pub(super) fn is_reached(&self) -> bool {
         self.connections.values().any(Connection::has_answered)
     }
 

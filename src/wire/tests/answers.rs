@@ -16,9 +16,14 @@ pub(super) fn answer(api: Api, version: i16) -> BoxedStrategy<Response> {
             .prop_filter("a refusal", move |(error, _)| version == 0 || *error != ErrorCode::UNSUPPORTED_VERSION)
             .prop_map(|(error, apis)| Response::ApiVersions(ApiVersionsResponse { error, apis }))
             .boxed(),
-        Api::Metadata => (vec(broker(), 0..4), option::of(text()), vec(metadata_topic(version), 0..4))
-            .prop_map(|(brokers, cluster_id, topics)| Response::Metadata(MetadataResponse { brokers, cluster_id, topics }))
-            .boxed(),
+        Api::Metadata => {
+            let error = if version >= 13 { error().boxed() } else { Just(ErrorCode::NONE).boxed() };
+            (error, vec(broker(), 0..4), option::of(text()), vec(metadata_topic(version), 0..4))
+                .prop_map(|(error, brokers, cluster_id, topics)| {
+                    Response::Metadata(MetadataResponse { error, brokers, cluster_id, topics })
+                })
+                .boxed()
+        }
         Api::FindCoordinator => find_coordinator(version),
         Api::JoinGroup => join_group(version),
         Api::SyncGroup => (error(), since(version, 5, option::of(text())), since(version, 5, option::of(text())), blob())

@@ -117,6 +117,7 @@ fn metadata(version: i16, answer: &MetadataResponse) -> kafka::MetadataResponse 
             .with_unknown_tagged_fields(noise())
     };
     kafka::MetadataResponse::default()
+        .with_error_code(answer.error.0)
         .with_throttle_time_ms(NOISE)
         .with_brokers(answer.brokers.iter().map(broker).collect())
         .with_cluster_id(optional(&answer.cluster_id))

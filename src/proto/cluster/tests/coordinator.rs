@@ -146,7 +146,8 @@ fn it_is_known_by_its_address_even_if_the_metadata_do_not_name_it() {
     let mut world = found();
     let brokers = vec![Broker { id: BrokerId(2), host: "b2".into(), port: 9092, rack: None }];
     for host in ["b1", "b2", "b3"] {
-        world.sim(host).metadata = Some(MetadataResponse { brokers: brokers.clone(), cluster_id: None, topics: Vec::new() });
+        world.sim(host).metadata =
+            Some(MetadataResponse { error: ErrorCode::NONE, brokers: brokers.clone(), cluster_id: None, topics: Vec::new() });
     }
     world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
     world.run(secs(1));

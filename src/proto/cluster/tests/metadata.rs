@@ -229,7 +229,8 @@ fn a_hint_is_taken_if_it_is_newer_and_its_broker_is_known() {
 #[test]
 fn an_answer_that_names_no_broker_is_not_believed() {
     let mut world = settled(1);
-    world.sim("b1").metadata = Some(MetadataResponse { brokers: Vec::new(), cluster_id: None, topics: Vec::new() });
+    world.sim("b1").metadata =
+        Some(MetadataResponse { error: ErrorCode::NONE, brokers: Vec::new(), cluster_id: None, topics: Vec::new() });
     refresh(&mut world);
     assert_eq!(world.partition("t", 0).leader, Some(BrokerId(1)));
     assert_eq!(world.cluster.broker_name(BrokerId(1)), "broker 1 (b1:9092)");
@@ -255,7 +256,7 @@ fn what_was_not_asked_about_is_not_taken_over() {
     let mut world = settled(1);
     let brokers = vec![Broker { id: BrokerId(1), host: "b1".into(), port: 9092, rack: None }];
     let topics = vec![topic("t", Some(1), &[(1, 6)]), topic("other", Some(3), &[(1, 6)])];
-    world.sim("b1").metadata = Some(MetadataResponse { brokers, cluster_id: None, topics });
+    world.sim("b1").metadata = Some(MetadataResponse { error: ErrorCode::NONE, brokers, cluster_id: None, topics });
     refresh(&mut world);
     assert_eq!(world.view().topics.keys().map(|name| &**name).collect::<Vec<_>>(), ["t"]);
 }
@@ -265,6 +266,7 @@ fn an_unsatisfying_answer_lets_the_next_question_go_to_another_broker() {
     let mut world = settled(3);
     // The broker that was asked so far is cut off from the others and knows nothing new.
     let stale = settled(3).sims.remove(&super::world::addr("b1")).map(|_| MetadataResponse {
+        error: ErrorCode::NONE,
         brokers: (1..=3).map(|id| Broker { id: BrokerId(id), host: format!("b{id}").into(), port: 9092, rack: None }).collect(),
         cluster_id: None,
         topics: vec![topic("t", Some(1), &[(-1, 5)])],
@@ -451,7 +453,8 @@ fn a_broker_that_is_down_is_still_in_its_rack() {
             Broker { id: BrokerId(id), host: format!("b{id}").into(), port: 9092, rack }
         };
         let brokers = racks.iter().map(broker).collect();
-        world.sim("b1").metadata = Some(MetadataResponse { brokers, cluster_id: None, topics: vec![told.clone()] });
+        world.sim("b1").metadata =
+            Some(MetadataResponse { error: ErrorCode::NONE, brokers, cluster_id: None, topics: vec![told.clone()] });
         refresh(&mut world);
         assert_eq!(world.partition("t", 0).racks.iter().map(|rack| &**rack).collect::<Vec<_>>(), expected);
         world.view().revision

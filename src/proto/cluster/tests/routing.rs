@@ -1,10 +1,19 @@
 //! Connections: handshake, back-off, deadlines, and what becomes of requests.
 
-use super::world::{Mode, World, addr, config, every_api, ms, names, secs};
+use std::time::Duration;
+
+use super::world::{Mode, World, addr, config, every_api, ms, names, secs, topic};
 use crate::{
     model::{BrokerId, Generation},
-    proto::{CallError, Owner, ProblemKind, Target, cluster::connection::CALLS_MAX},
-    wire::{Api, ErrorCode, MemberRequest, Request, Response},
+    proto::{
+        CallError, Disconnect, Owner, ProblemKind, Target,
+        cluster::{
+            ClusterConfig,
+            ClusterEvent::{CoordinatorKnown as Known, CoordinatorUnknown},
+            connection::CALLS_MAX,
+        },
+    },
+    wire::{Api, Broker, ErrorCode, MemberRequest, MetadataResponse, Request, Response},
 };
 
 fn heartbeat() -> Request {
@@ -335,6 +344,116 @@ fn every_broker_is_replaced_behind_the_bootstrap_address() {
     world.run(ms(10));
     assert!(world.answer_to(Owner::Group(1)).is_ok());
     assert_not_sent(&world, Owner::Group(2), "not known");
+}
+
+/// Three brokers, known by way of `boot`, which leads to another one by now, and none of them to that one.
+fn moved(trigger: Duration) -> World {
+    let mut world = World::new(3, ClusterConfig { rebootstrap_trigger: trigger, ..config(&["boot"]) });
+    world.add("boot", -1);
+    world.topics.insert("t".into(), topic("t", Some(1), &[(1, 1), (2, 1)]));
+    world.with(|cluster, now| cluster.want_topics(now, names(["t"])));
+    world.run(secs(1));
+    world.add("n1", 11);
+    let brokers = vec![Broker { id: BrokerId(11), host: "n1".into(), port: 9092, rack: None }];
+    let topics = vec![topic("t", Some(1), &[(11, 2), (11, 2)])];
+    world.sim("boot").metadata = Some(MetadataResponse { error: ErrorCode::NONE, brokers, cluster_id: None, topics });
+    world.drop_all("boot", &Disconnect::Closed("moved".to_owned()));
+    world.run(ms(10));
+    world
+}
+
+/// What a broker says that does not belong to the cluster any more.
+fn start_over() -> MetadataResponse {
+    MetadataResponse { error: ErrorCode::REBOOTSTRAP_REQUIRED, brokers: Vec::new(), cluster_id: None, topics: Vec::new() }
+}
+
+/// KIP-1102.
+#[test]
+fn a_broker_sends_the_client_back_to_its_bootstrap_addresses() {
+    let mut world = moved(secs(300));
+    for host in ["b1", "b2", "b3"] {
+        world.sim(host).metadata = Some(start_over());
+    }
+    world.ask(Owner::Group(1), Target::Broker(BrokerId(2)), heartbeat(), secs(5));
+    world.run(ms(10));
+    assert_eq!(world.open_to("b2"), 1);
+    let asked = world.sent(Api::Metadata).len();
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(secs(1));
+    assert_eq!(world.sent(Api::Metadata).len() - asked, 2, "one broker said it, and the bootstrap address knew more");
+    assert_eq!(world.partition("t", 0).leader, Some(BrokerId(11)));
+    assert_eq!(["b1", "b2", "b3"].map(|host| world.open_to(host)), [0; 3]);
+    world.ask(Owner::Group(2), Target::Broker(BrokerId(2)), heartbeat(), secs(5));
+    world.ask(Owner::Group(3), Target::Broker(BrokerId(11)), heartbeat(), secs(5));
+    world.run(ms(10));
+    assert_not_sent(&world, Owner::Group(2), "not known");
+    assert!(world.answer_to(Owner::Group(3)).is_ok());
+    assert_eq!(world.problem_kinds(), []);
+}
+
+#[test]
+fn brokers_that_send_the_client_back_again_and_again_are_told_of_and_disturb_nothing() {
+    let mut world = moved(secs(300));
+    for host in ["boot", "b1", "b2", "b3", "n1"] {
+        world.sim(host).metadata = Some(start_over());
+    }
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(secs(1));
+    let (asked, connects) = (world.sent(Api::Metadata).len(), world.connects.len());
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(secs(50));
+    let (asked, connects) = (world.sent(Api::Metadata).len() - asked, world.connects.len() - connects);
+    assert!((30..=70).contains(&asked) && connects <= 5, "{asked} questions, {connects} connections");
+    let found = world.coordinator_events();
+    assert!(matches!(found[..], [Known(_), CoordinatorUnknown { .. }, Known(_)]), "once is enough: {found:?}");
+    assert_eq!(world.problem_kinds(), [ProblemKind::Unreachable]);
+    assert!(world.problems()[0].1.what.contains("REBOOTSTRAP_REQUIRED"), "{}", world.problems()[0].1.what);
+    world.sim("boot").metadata = None;
+    world.run(secs(2));
+    let asked = world.sent(Api::Metadata).len();
+    world.run(secs(60));
+    assert_eq!(world.sent(Api::Metadata).len(), asked);
+}
+
+#[test]
+fn without_metadata_for_long_what_is_known_of_the_brokers_is_forgotten() {
+    let mut world = moved(secs(20));
+    world.fail("boot", Mode::Refuses);
+    for host in ["b1", "b2", "b3"] {
+        world.sim(host).garbles.insert(Api::Metadata);
+    }
+    world.run(secs(30));
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(secs(19));
+    world.ask(Owner::Fetch(1), Target::Fetch(BrokerId(2), 0), heartbeat(), secs(5));
+    world.run(ms(900));
+    assert!(world.answer_to(Owner::Fetch(1)).is_ok(), "it counts from the first question that had no answer");
+    world.run(ms(200));
+    assert_eq!(["b1", "b2", "b3"].map(|host| world.open_to(host)), [0; 3]);
+    world.ask(Owner::Group(2), Target::Broker(BrokerId(2)), heartbeat(), secs(5));
+    world.run(ms(10));
+    assert_not_sent(&world, Owner::Group(2), "not known");
+    world.sim("boot").mode = Mode::Up;
+    world.run(secs(3));
+    assert_eq!(world.partition("t", 0).leader, Some(BrokerId(11)));
+    let connects = world.connects.len();
+    world.run(secs(200));
+    assert_eq!(world.connects.len(), connects, "and nothing is forgotten any more");
+}
+
+#[test]
+fn while_no_broker_can_be_reached_none_is_forgotten() {
+    let mut world = moved(secs(20));
+    for host in ["boot", "b1", "b2", "b3"] {
+        world.fail(host, Mode::Refuses);
+    }
+    world.with(|cluster, now| cluster.refresh_metadata(now, "test"));
+    world.run(secs(100));
+    // The bootstrap address never comes back.
+    world.sim("b2").mode = Mode::Up;
+    world.topics.insert("t".into(), topic("t", Some(1), &[(2, 9), (2, 9)]));
+    world.run(secs(3));
+    assert_eq!(world.partition("t", 0).leader, Some(BrokerId(2)));
 }
 
 #[test]

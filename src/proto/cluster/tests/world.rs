@@ -160,6 +160,7 @@ pub(super) fn config(bootstrap: &[&str]) -> ClusterConfig {
         request_timeout: secs(30),
         connect_timeout: secs(10),
         metadata_max_age: secs(300),
+        rebootstrap_trigger: secs(300),
         reconnect_backoff: ms(50),
         reconnect_backoff_max: secs(1),
         retry_backoff: ms(100),
@@ -489,6 +490,7 @@ impl World {
                 Response::Metadata(sim.metadata.clone().unwrap())
             }
             Request::Metadata { .. } | Request::MetadataById { .. } => Response::Metadata(MetadataResponse {
+                error: ErrorCode::NONE,
                 // Real brokers list those alive.
                 brokers: self.sims.iter().filter(|(_, sim)| sim.mode == Mode::Up && sim.id >= 0).map(broker).collect(),
                 cluster_id: None,
