@@ -124,6 +124,8 @@ pub enum ConsumeErrorKind {
     Internal,
     /// Records in a format older than Kafka 0.11.
     LegacyFormat,
+    /// At most once a record is committed before it is handed out, and there is no group to commit it for.
+    NoGroup,
     /// No committed offset, or one out of range, and the reset policy is to fail. The partition rests until a seek.
     NoOffset,
     /// The member left the group because nothing was taken or acknowledged for `processing_timeout`. It rejoins when the stream is
@@ -139,7 +141,7 @@ pub enum ConsumeErrorKind {
     Unauthenticated,
     /// The topic or the group may not be used with these credentials.
     Unauthorized,
-    /// A subscribed topic does not exist. It is read as soon as it does.
+    /// A topic that is subscribed to, or a partition that is assigned, does not exist. It is read as soon as it does.
     UnknownTopic,
     /// No broker can be reached, or no coordinator found, for a while now.
     Unreachable,
@@ -156,6 +158,12 @@ pub enum CommitError {
     Broker {
         /// What the broker said.
         message: String,
+    },
+    /// The consumer has no group whose offset it would be: nothing was stored.
+    #[error("{partition} cannot be committed: the consumer was built without a group")]
+    NoGroup {
+        /// The partition.
+        partition: TopicPartition,
     },
     /// The partition is not this member's any more, or was given to it anew: nothing was stored.
     #[error("{partition} is not assigned to this member (any more): nothing was committed")]

@@ -34,6 +34,19 @@ impl TopicPartition {
     }
 }
 
+/// A topic's name, and the partition's number.
+impl<T: Into<Arc<str>>> From<(T, i32)> for TopicPartition {
+    fn from((topic, partition): (T, i32)) -> Self {
+        Self::new(topic, partition)
+    }
+}
+
+impl From<&Self> for TopicPartition {
+    fn from(partition: &Self) -> Self {
+        partition.clone()
+    }
+}
+
 /// The racks in which a partition has replicas (Java: `broker.rack` of their brokers), sorted, each once; none where no broker tells its rack.
 ///
 /// Cheap to clone: partitions with replicas in the same racks share one.

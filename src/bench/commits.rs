@@ -39,7 +39,7 @@ impl Commits {
         drop((core, of_consumer));
         let stream = consumer.at_least_once();
         let mut committer = Committer::new(CommitterConfig {
-            group: "bench".into(),
+            group: Some("bench".into()),
             instance_id: None,
             interval: INTERVAL,
             request_timeout: Duration::from_secs(30),

@@ -12,19 +12,19 @@ use super::{
     feed::ReadSettings,
     inbox::{Inbox, InboxSettings},
     member::Member,
-    subscription::Subscription,
+    subscription::{Standing, Subscription, select_partitions},
 };
 use crate::{
     assignor::{Assignor, CooperativeSticky, Range},
     connect::{Connecting, check_times, connection_settings, seed},
     error::BuildError,
-    model::GroupProtocol,
+    model::{GroupProtocol, TopicPartition},
     net,
     proto::{
         BrokerAddr,
         consumer::{Config, Consumer as Core},
         fetch::FetchConfig,
-        group::GroupConfig,
+        group::{GroupConfig, MemberConfig, StandaloneConfig},
         offsets::{CommitterConfig, PositionsConfig, ResetPolicy},
         selection::Selection,
     },
@@ -71,9 +71,10 @@ pub enum OffsetReset {
 /// Every setting but the topics has a default that suits most programs.
 #[derive(Debug)]
 pub struct ConsumerBuilder {
-    group_id: String,
+    group_id: Option<String>,
     connecting: Connecting,
     subscription: Subscription,
+    assigned: Option<Vec<TopicPartition>>,
     group_instance_id: Option<String>,
     client_rack: Option<String>,
     assignors: Option<Vec<Arc<dyn Assignor>>>,
@@ -102,11 +103,12 @@ pub struct ConsumerBuilder {
 const CATCH_UP_CONNECTIONS_MAX: usize = 8;
 
 impl ConsumerBuilder {
-    pub(crate) fn new(group_id: String, bootstrap: Vec<String>) -> Self {
+    pub(crate) fn new(group_id: Option<String>, bootstrap: Vec<String>) -> Self {
         Self {
             group_id,
             connecting: Connecting::new(bootstrap),
             subscription: Subscription::new(),
+            assigned: None,
             group_instance_id: None,
             client_rack: None,
             assignors: None,
@@ -170,6 +172,25 @@ impl ConsumerBuilder {
     /// `exclude.internal.topics`.
     pub fn exclude_internal_topics(mut self, exclude: bool) -> Self {
         self.subscription = self.subscription.exclude_internal_topics(exclude);
+        self
+    }
+
+    /// Reads just these partitions, each named by its topic and its number; more than one call adds up. Java: `assign`. Not to be had together
+    /// with [`subscribe`](Self::subscribe). [`Handle::assign`] changes it while the consumer runs.
+    ///
+    /// The group is not joined: nobody else hears of this consumer, or is kept from reading the same. Reading begins at the group's committed
+    /// offsets, and commits go there, too, as those of no member do: with the generation -1 and without a member id. The coordinator takes them
+    /// only while the group has no members; as long as it has, the stream says so (`ConsumeErrorKind::CommitRefused`), once, explicit commits fail, at
+    /// most once nothing is handed out, and ottla goes on trying every five seconds. Of two consumers with the same partition and group the last to
+    /// commit wins. Without a group ([`Consumer::standalone`]) nothing is committed.
+    ///
+    /// What is for members says nothing here: [`session_timeout`](Self::session_timeout), [`assignors`](Self::assignors) and the like;
+    /// [`processing_timeout`](Self::processing_timeout), too, since nobody waits to take over.
+    ///
+    /// A partition or topic that does not exist yet is read as soon as it does; the stream says meanwhile that it is missing. A partition whose
+    /// topic is deleted stays assigned.
+    pub fn assign<P: Into<TopicPartition>>(mut self, partitions: impl IntoIterator<Item = P>) -> Self {
+        self.assigned.get_or_insert_default().extend(partitions.into_iter().map(Into::into));
         self
     }
 
@@ -402,7 +423,15 @@ impl ConsumerBuilder {
             unacked_records_max: self.unacked_records_max,
             buffer_bytes_max: self.buffer_bytes_max,
             read_committed: self.isolation == Isolation::ReadCommitted,
-            group_protocol: self.protocol(),
+            standing: self.standing(),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (&self.group_id, &self.assigned) {
+            (None, _) => Standing::Standalone,
+            (Some(_), Some(_)) => Standing::Beside,
+            (Some(_), None) => Standing::Member(self.protocol()),
         }
     }
 
@@ -422,16 +451,25 @@ impl ConsumerBuilder {
 
     fn check(&self) -> Result<(Vec<BrokerAddr>, Selection), BuildError> {
         let invalid = |setting, why: String| Err(BuildError::InvalidSetting { setting, why });
-        if self.group_id.is_empty() {
+        if self.group_id.as_deref() == Some("") {
             return invalid("builder(group_id)", "a consumer group needs a name".into());
         }
         let bootstrap = self.connecting.check()?;
-        let selection = self.subscription.select(self.protocol())?;
+        let selection = match &self.assigned {
+            None => self.subscription.select(self.standing())?,
+            Some(_) if self.subscription != Subscription::new() => {
+                return invalid("assign", "leave out subscribe and its patterns: only one of them can say what to read".into());
+            }
+            Some(partitions) => select_partitions(partitions)?,
+        };
         if self.assignors.as_ref().is_some_and(Vec::is_empty) {
             return invalid("assignors", "a group needs at least one".into());
         }
         if self.group_instance_id.as_deref() == Some("") {
             return invalid("group_instance_id", "an empty name is none: leave it out".into());
+        }
+        if self.group_instance_id.is_some() && !self.standing().is_member() {
+            return invalid("group_instance_id", "it names a member, and no group is joined: leave it out".into());
         }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval >= self.session_timeout {
             let why = format!(
@@ -479,31 +517,39 @@ impl ConsumerBuilder {
 
     fn core_config(&self, bootstrap: Vec<BrokerAddr>, selection: Selection, now: Instant, wall_clock: SystemTime) -> Config {
         let seed = seed();
-        let group: Arc<str> = self.group_id.as_str().into();
+        let group: Option<Arc<str>> = self.group_id.as_deref().map(Into::into);
         let instance_id: Option<Arc<str>> = self.group_instance_id.as_deref().map(Into::into);
         let rack: Option<Arc<str>> = self.client_rack.as_deref().filter(|rack| !rack.is_empty()).map(Into::into);
         let isolation = self.isolation.into();
         let int = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
         let &Connecting { request_timeout, metadata_max_age, retry_backoff, retry_backoff_max, .. } = &self.connecting;
         Config {
-            cluster: self.connecting.cluster_config(bootstrap, Some(Arc::clone(&group)), seed),
-            group: GroupConfig {
-                group: Arc::clone(&group),
-                instance_id: instance_id.clone(),
-                rack: rack.clone(),
-                protocol: self.protocol(),
-                server_assignor: self.server_assignor.as_deref().map(Arc::from),
-                assignors: self.assignors.clone().unwrap_or_else(|| vec![Arc::new(Range), Arc::new(CooperativeSticky)]),
-                session_timeout: self.session_timeout,
-                heartbeat_interval: self.heartbeat_interval,
-                rebalance_timeout: self.rebalance_timeout,
-                request_timeout,
-                retry_backoff,
-                retry_backoff_max,
-                seed: seed ^ 1,
+            cluster: self.connecting.cluster_config(bootstrap, group.clone(), seed),
+            group: match group.clone().filter(|_| self.standing().is_member()) {
+                Some(group) => MemberConfig::Group(GroupConfig {
+                    group,
+                    instance_id: instance_id.clone(),
+                    rack: rack.clone(),
+                    protocol: self.protocol(),
+                    server_assignor: self.server_assignor.as_deref().map(Arc::from),
+                    assignors: self.assignors.clone().unwrap_or_else(|| vec![Arc::new(Range), Arc::new(CooperativeSticky)]),
+                    session_timeout: self.session_timeout,
+                    heartbeat_interval: self.heartbeat_interval,
+                    rebalance_timeout: self.rebalance_timeout,
+                    request_timeout,
+                    retry_backoff,
+                    retry_backoff_max,
+                    seed: seed ^ 1,
+                }),
+                None => MemberConfig::Standalone(StandaloneConfig {
+                    group: group.clone(),
+                    release_timeout: self.rebalance_timeout,
+                    retry_backoff,
+                    seed: seed ^ 1,
+                }),
             },
             committer: CommitterConfig {
-                group: Arc::clone(&group),
+                group: group.clone(),
                 instance_id,
                 interval: self.commit_interval,
                 request_timeout,
@@ -585,7 +631,7 @@ pub(crate) struct Undriven {
 impl ConsumerBuilder {
     /// What whoever judges a consumer has to know of it: its group, and how many bytes it may hold.
     #[cfg(test)]
-    pub(crate) fn looked_at(&self) -> (String, usize) {
+    pub(crate) fn looked_at(&self) -> (Option<String>, usize) {
         (self.group_id.clone(), self.buffer_bytes_max)
     }
 
@@ -597,7 +643,10 @@ impl ConsumerBuilder {
         let mut config = self.core_config(bootstrap, selection, now, SystemTime::UNIX_EPOCH);
         let seeds = [
             &mut config.cluster.seed,
-            &mut config.group.seed,
+            match &mut config.group {
+                MemberConfig::Group(group) => &mut group.seed,
+                MemberConfig::Standalone(standalone) => &mut standalone.seed,
+            },
             &mut config.committer.seed,
             &mut config.positions.seed,
             &mut config.fetch.seed,
@@ -617,7 +666,7 @@ mod tests {
     use super::*;
 
     fn builder() -> ConsumerBuilder {
-        ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]).subscribe(["topic"])
+        ConsumerBuilder::new(Some("group".into()), vec!["localhost:9092".into()]).subscribe(["topic"])
     }
 
     fn check(builder: ConsumerBuilder, setting: &str) {
@@ -633,10 +682,13 @@ mod tests {
     #[test]
     fn settings_that_make_no_sense_are_refused_by_name() {
         assert!(builder().check().is_ok());
-        check(ConsumerBuilder::new("".into(), vec!["localhost:9092".into()]).subscribe(["topic"]), "builder(group_id)");
-        check(ConsumerBuilder::new("group".into(), vec![]).subscribe(["topic"]), "builder(bootstrap)");
-        check(ConsumerBuilder::new("group".into(), vec!["localhost:9092,".into()]).subscribe(["topic"]), "builder(bootstrap)");
-        check(ConsumerBuilder::new("group".into(), vec!["localhost:9092".into()]), "subscribe");
+        check(ConsumerBuilder::new(Some("".into()), vec!["localhost:9092".into()]).subscribe(["topic"]), "builder(group_id)");
+        check(ConsumerBuilder::new(Some("group".into()), vec![]).subscribe(["topic"]), "builder(bootstrap)");
+        check(
+            ConsumerBuilder::new(Some("group".into()), vec!["localhost:9092,".into()]).subscribe(["topic"]),
+            "builder(bootstrap)",
+        );
+        check(ConsumerBuilder::new(Some("group".into()), vec!["localhost:9092".into()]), "subscribe");
         check(builder().subscribe(["no spaces"]), "subscribe");
         check(builder().subscribe_pattern("("), "subscribe_pattern");
         check(builder().subscribe_pattern("a").exclude_pattern("("), "exclude_pattern");

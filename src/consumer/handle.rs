@@ -10,7 +10,10 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use super::{inbox::Inbox, subscription::Subscription};
+use super::{
+    inbox::Inbox,
+    subscription::{Subscription, select_partitions},
+};
 use crate::{
     error::BuildError,
     model::{Offset, TopicPartition},
@@ -111,9 +114,9 @@ pub struct Stats {
 pub enum GroupEvent {
     /// The member is part of a new generation, and these partitions are its own from now on.
     Assigned {
-        /// The group's generation.
+        /// The group's generation; -1 where no group is joined.
         generation: i32,
-        /// This member's id.
+        /// This member's id; empty where no group is joined.
         member_id: String,
         /// The partitions that are new to it; all that it holds, unless the group is cooperative, where it keeps others through a rebalance.
         /// None when it stands by, or gets nothing new.
@@ -170,17 +173,39 @@ impl Handle {
     /// Does not wait. The group rebalances; partitions of topics that are no longer wanted are given back as in any rebalance: what is in work
     /// is waited for, and committed. Topics that stay are read on. Java: `subscribe`.
     ///
+    /// [Without a group](super::Consumer::standalone) all partitions of these topics are read, also after an [`assign`](Self::assign), and what
+    /// is no longer wanted goes at once.
+    ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidSetting`] when nothing is named, a name is none, a pattern no regular expression, or the coordinator is to match one
-    /// ([`Subscription::server_pattern`]) and the protocol was chosen by which none does; what was subscribed to stays.
+    /// [`BuildError::InvalidSetting`] when nothing is named, a name is none, or a pattern no regular expression; when the coordinator is to match
+    /// one ([`Subscription::server_pattern`]) and there is none that does; or when the consumer was built with
+    /// [`assign`](super::ConsumerBuilder::assign) for a group, which it has not joined. What was read before stays.
     pub fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<(), BuildError> {
-        self.inbox.command(Command::Subscribe(subscription.into().select(self.inbox.group_protocol())?));
+        let standing = self.inbox.standing();
+        standing.check("subscribe")?;
+        self.inbox.command(Command::Subscribe(subscription.into().select(standing)?));
         Ok(())
     }
 
-    /// Gives back all partitions, as in any rebalance, and leaves the group; the stream waits until something is
-    /// [subscribed](Self::subscribe) to again, or it is closed. The group waits for a static member to come back, until its session ends, before
+    /// Reads just these partitions from now on: replaces all that was assigned, or [without a group](super::Consumer::standalone) subscribed to.
+    ///
+    /// Does not wait. What stays is read on. What is new begins as in [`ConsumerBuilder::assign`](super::ConsumerBuilder::assign). Of what goes,
+    /// records in work are waited for, up to `drain_timeout`, and committed, if there is a group; without one it goes at once. Java: `assign`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidSetting`] when nothing is named, or what is named can be no partition, or when the consumer is a member of a group,
+    /// which deals out the partitions; what was read before stays.
+    pub fn assign<P: Into<TopicPartition>>(&self, partitions: impl IntoIterator<Item = P>) -> Result<(), BuildError> {
+        self.inbox.standing().check("assign")?;
+        let partitions: Vec<_> = partitions.into_iter().map(Into::into).collect();
+        self.inbox.command(Command::Subscribe(select_partitions(&partitions)?));
+        Ok(())
+    }
+
+    /// Gives back all partitions, as in any rebalance, and leaves the group, if it is a member; the stream waits until something is
+    /// [subscribed](Self::subscribe) to or [assigned](Self::assign) again, or it is closed. The group waits for a static member to come back, until its session ends, before
     /// it gives its partitions to others. Java: `unsubscribe`.
     pub fn unsubscribe(&self) {
         self.inbox.command(Command::Subscribe(Selection::default()));
@@ -305,6 +330,7 @@ mod tests {
             feed::{Feed, Next, ReadSettings},
             inbox::InboxSettings,
             run::RunCursor,
+            subscription::Standing,
         },
         proto::{
             PartitionHandle,
@@ -352,7 +378,7 @@ mod tests {
                 unacked_records_max: 1000,
                 buffer_bytes_max: 1 << 20,
                 read_committed: true,
-                group_protocol: crate::GroupProtocol::Classic,
+                standing: Standing::Member(crate::GroupProtocol::Classic),
             },
         ));
         let handle = Handle::new(Arc::clone(&inbox));

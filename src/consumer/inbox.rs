@@ -22,13 +22,14 @@ use super::{
     partitions::PartitionEnd,
     redelivery::{DroppedRecords, Redelivery},
     release::{ReleasePace, ReleaseWindow},
+    subscription::Standing,
     taken::{Taken, thrown_away},
     told::{commit_error, consume_error},
 };
 use crate::{
     connect::Reached,
     error::{BuildError, CommitError, ConsumeError, ConsumeErrorKind, ConsumeErrorParts},
-    model::{GroupProtocol, Offset, Position, TopicPartition},
+    model::{Offset, Position, TopicPartition},
     proto::{
         PartitionHandle, ProblemKind,
         message::{Command, Event, PartitionProgress, Progress, SeekTarget, Unfinished},
@@ -60,7 +61,7 @@ pub(crate) struct InboxSettings {
     pub(crate) unacked_records_max: usize,
     pub(crate) buffer_bytes_max: usize,
     pub(crate) read_committed: bool,
-    pub(crate) group_protocol: GroupProtocol,
+    pub(crate) standing: Standing,
 }
 
 struct State {
@@ -134,9 +135,8 @@ impl Inbox {
         state.split = split;
     }
 
-    /// The protocol that the user chose.
-    pub(crate) fn group_protocol(&self) -> GroupProtocol {
-        self.settings.group_protocol
+    pub(crate) fn standing(&self) -> Standing {
+        self.settings.standing
     }
 
     pub(crate) fn command(&self, command: Command) {

@@ -43,8 +43,12 @@ use builder::reset_policy;
 use feed::{Feed, ReadSettings};
 use inbox::{Inbox, Mode};
 use member::Member;
+use subscription::Standing;
 
-use crate::proto::message::{Command, Start};
+use crate::proto::{
+    Problem, ProblemKind,
+    message::{Command, Event, Start},
+};
 
 /// A connected consumer that has not yet joined its group: what is left to say is how records are delivered.
 ///
@@ -60,7 +64,29 @@ impl Consumer {
     /// Starts to describe a member of the consumer group `group_id` (Java: `group.id`), which finds its cluster through the
     /// `bootstrap` addresses (Java: `bootstrap.servers`), each `host:port`, or several with commas between them.
     pub fn builder<S: Into<String>>(group_id: impl Into<String>, bootstrap: impl IntoIterator<Item = S>) -> ConsumerBuilder {
-        ConsumerBuilder::new(group_id.into(), bootstrap.into_iter().map(Into::into).collect())
+        ConsumerBuilder::new(Some(group_id.into()), bootstrap.into_iter().map(Into::into).collect())
+    }
+
+    /// Starts to describe a consumer without a group: for caches, tails, tools, and programs that keep their positions themselves. It finds its
+    /// cluster through the `bootstrap` addresses (Java: `bootstrap.servers`), each `host:port`, or several with commas between them. Java: no
+    /// `group.id`.
+    ///
+    /// All partitions of the [subscribed](ConsumerBuilder::subscribe) topics are read, also those that are added later, or just those that are
+    /// [assigned](ConsumerBuilder::assign); by any number of such consumers, which know nothing of each other. Nothing is committed. Each partition
+    /// begins where [`offset_reset`](ConsumerBuilder::offset_reset) says (default: at its first record), whenever it is found, or where the program
+    /// says ([`unplaced_partitions`](Self::unplaced_partitions)). With `OffsetReset::Latest`, what is written to a new partition before it is found,
+    /// within [`metadata_max_age`](ConsumerBuilder::metadata_max_age), is not read.
+    ///
+    /// Reading goes on where it was for as long as the consumer lives, also across the time in which a topic cannot be seen. A topic that was deleted
+    /// and made anew begins anew, and one that has ceased to match a pattern and matches again.
+    ///
+    /// An ack only says that a record need not be delivered again. [`close`](AtLeastOnce::close) waits for no ack, since there is nothing to commit; nor
+    /// does anything else that takes partitions away. [`at_most_once`](Self::at_most_once) has nothing to stand on, and says so
+    /// (`ConsumeErrorKind::NoGroup`); [`ManualBatch::commit`] likewise (`CommitError::NoGroup`). What is for members of groups says nothing, among it
+    /// [`processing_timeout`](ConsumerBuilder::processing_timeout): nobody waits to take over. [`commit_interval`](ConsumerBuilder::commit_interval)
+    /// still says how often is looked at what was acknowledged.
+    pub fn standalone<S: Into<String>>(bootstrap: impl IntoIterator<Item = S>) -> ConsumerBuilder {
+        ConsumerBuilder::new(None, bootstrap.into_iter().map(Into::into).collect())
     }
 
     /// Returns a handle to what this becomes: whoever listens to its [`events`](Handle::events) before the group is joined misses nothing.
@@ -132,6 +158,12 @@ impl Consumer {
         };
         let reset = reset_policy(reset);
         self.inbox.set_mode(mode, split);
+        if mode == Mode::AtMostOnce && self.inbox.standing() == Standing::Standalone {
+            let what = "at most once, a record is committed before it is handed out, and this consumer was built without a group to commit it for: \
+                        name one (`Consumer::builder`, with `assign` to choose the partitions all the same), or choose another mode";
+            let (kind, what) = (ProblemKind::NoGroup, what.to_owned());
+            return self.inbox.handle(Event::Problem(Problem { kind, partition: None, code: None, what, fatal: true }));
+        }
         self.inbox.command(Command::Join { start, reset });
     }
 }

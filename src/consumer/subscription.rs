@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::BuildError,
-    model::{GroupProtocol, TOPIC_NAME_RULE, is_topic_name},
+    model::{GroupProtocol, TOPIC_NAME_RULE, TopicPartition, is_topic_name},
     proto::selection::{Selection, TopicPattern},
 };
 
@@ -81,19 +81,23 @@ impl Subscription {
         self
     }
 
-    /// What the core is told, of a member that takes part in its group by `protocol`.
+    /// What the core is told.
     ///
     /// # Errors
     ///
     /// [`BuildError::InvalidSetting`], which names the method of the builder.
-    pub(crate) fn select(&self, protocol: GroupProtocol) -> Result<Selection, BuildError> {
+    pub(crate) fn select(&self, standing: Standing) -> Result<Selection, BuildError> {
         let invalid = |setting, why| BuildError::InvalidSetting { setting, why };
         if self.topics.is_empty() && self.patterns.is_empty() && self.server_pattern.is_none() {
             return Err(invalid("subscribe", "name at least one topic, or a pattern for their names".into()));
         }
         match self.server_pattern.as_deref() {
             Some("") => return Err(invalid("subscribe_server_pattern", "an empty pattern is none: leave it out".into())),
-            Some(_) if protocol == GroupProtocol::Classic => {
+            Some(_) if !standing.is_member() => {
+                let why = "it is the coordinator of a group that matches, and this consumer joins none: let ottla match (subscribe_pattern)";
+                return Err(invalid("subscribe_server_pattern", why.into()));
+            }
+            Some(_) if standing == Standing::Member(GroupProtocol::Classic) => {
                 let why = "by the classic protocol no broker matches: choose another group_protocol, or let ottla match (subscribe_pattern)";
                 return Err(invalid("subscribe_server_pattern", why.into()));
             }
@@ -110,8 +114,62 @@ impl Subscription {
             invalid(setting, format!("{:?} is no regular expression: {}", error.pattern, error.why))
         })?;
         let pattern = (!self.patterns.is_empty()).then(|| Arc::new(pattern));
-        Ok(Selection { topics, pattern, server_pattern: self.server_pattern.as_deref().map(Arc::from) })
+        let server_pattern = self.server_pattern.as_deref().map(Arc::from);
+        Ok(Selection { topics, pattern, server_pattern, ..Selection::default() })
     }
+}
+
+/// Who says which partitions a consumer reads, and where it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A member of its group, by this protocol: the group says.
+    Member(GroupProtocol),
+    /// No member, and goes by the group's offsets: the program says.
+    Beside,
+    /// Without a group: the program says, and nothing is committed.
+    Standalone,
+}
+
+impl Standing {
+    pub(super) fn is_member(self) -> bool {
+        matches!(self, Self::Member(_))
+    }
+
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidSetting`] where it is no business of the program's which partitions it reads, or which topics.
+    pub(super) fn check(self, setting: &'static str) -> Result<(), BuildError> {
+        let why = match (self, setting) {
+            (Self::Member(_), "assign") => {
+                "this consumer is a member of its group, which deals out the partitions; whoever is to choose them is built with `assign`, or \
+                 without a group (`Consumer::standalone`)"
+            }
+            (Self::Beside, "subscribe") => {
+                "this consumer was built with `assign`, and is no member of its group; `Handle::assign` changes what it reads"
+            }
+            _ => return Ok(()),
+        };
+        Err(BuildError::InvalidSetting { setting, why: why.to_owned() })
+    }
+}
+
+/// What the core is told where a program names partitions.
+///
+/// # Errors
+///
+/// [`BuildError::InvalidSetting`], which names the method of the builder.
+pub(super) fn select_partitions(partitions: &[TopicPartition]) -> Result<Selection, BuildError> {
+    let invalid = |why| Err(BuildError::InvalidSetting { setting: "assign", why });
+    if partitions.is_empty() {
+        return invalid("name at least one partition".into());
+    }
+    if let Some(partition) = partitions.iter().find(|partition| !is_topic_name(partition.topic())) {
+        return invalid(format!("{:?} is no topic name: {TOPIC_NAME_RULE}", partition.topic()));
+    }
+    if let Some(partition) = partitions.iter().find(|partition| partition.partition() < 0) {
+        return invalid(format!("{partition:?} is no partition: they are counted from 0"));
+    }
+    Ok(Selection { partitions: partitions.iter().cloned().collect(), ..Selection::default() })
 }
 
 /// Topics by name.
@@ -132,9 +190,11 @@ impl<S: Into<String>> From<Vec<S>> for Subscription {
 mod tests {
     use super::*;
 
+    const CLASSIC: Standing = Standing::Member(GroupProtocol::Classic);
+
     #[track_caller]
     fn check(subscription: Subscription, named: &str, hint: &str) {
-        match subscription.select(GroupProtocol::Classic) {
+        match subscription.select(CLASSIC) {
             Err(BuildError::InvalidSetting { setting, why }) => {
                 assert_eq!(setting, named);
                 assert!(why.contains(hint), "{why}");
@@ -161,16 +221,24 @@ mod tests {
     #[test]
     fn what_the_coordinator_is_to_match_is_for_it_to_judge() {
         for protocol in [GroupProtocol::Consumer, GroupProtocol::Auto] {
-            let selection = Subscription::new().server_pattern("a").server_pattern("or(ders").select(protocol).unwrap();
+            let selection =
+                Subscription::new().server_pattern("a").server_pattern("or(ders").select(Standing::Member(protocol)).unwrap();
             assert_eq!((selection.server_pattern.as_deref(), selection.topics.len()), (Some("or(ders"), 0));
             assert!(selection.pattern.is_none());
+        }
+        for standing in [Standing::Beside, Standing::Standalone] {
+            let refused = Subscription::new().server_pattern("a").select(standing);
+            assert!(
+                matches!(refused, Err(BuildError::InvalidSetting { setting: "subscribe_server_pattern", .. })),
+                "{refused:?}"
+            );
         }
     }
 
     #[test]
     fn names_and_patterns_add_up() {
         let both = Subscription::from(["lamps"]).topics(["lamps", "books"]).pattern("o.*").exclude_pattern("old");
-        let selection = both.select(GroupProtocol::Classic).unwrap();
+        let selection = both.select(CLASSIC).unwrap();
         assert_eq!(selection.topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["books", "lamps"]);
         let pattern = selection.pattern.unwrap();
         assert_eq!(["orders", "old", "books"].map(|topic| pattern.matches(topic, false)), [true, false, false]);

@@ -9,6 +9,7 @@ use crate::{
 pub(super) fn commit_error(failure: CommitFailure, partition: TopicPartition) -> CommitError {
     match failure {
         CommitFailure::NotAssigned => CommitError::NotAssigned { partition },
+        CommitFailure::NoGroup => CommitError::NoGroup { partition },
         CommitFailure::Rebalanced => CommitError::Rebalanced { partition },
         CommitFailure::Unknown(message) => CommitError::Unknown { partition, message },
         CommitFailure::Broker(code, message) => CommitError::Broker { message: format!("{partition}: {code}: {message}") },
@@ -33,6 +34,7 @@ pub(super) fn consume_error(problem: Problem) -> ConsumeError {
         ProblemKind::CommitRefused => ConsumeErrorKind::CommitRefused,
         ProblemKind::ProcessingStalled => ConsumeErrorKind::ProcessingStalled,
         ProblemKind::Protocol => ConsumeErrorKind::Protocol,
+        ProblemKind::NoGroup => ConsumeErrorKind::NoGroup,
     };
     ConsumeError::new(ConsumeErrorParts { kind, partition: problem.partition, message: problem.what, fatal: problem.fatal })
 }

@@ -32,7 +32,7 @@ use super::{
     cluster::{Cluster, ClusterConfig, ClusterEvent, Wanted},
     earliest,
     fetch::{FetchConfig, FetchEvent, Fetcher},
-    group::{GroupConfig, GroupEvent, GroupMember},
+    group::{GroupEvent, GroupMember, MemberConfig, Wish},
     identity::Identity,
     message::{Command, Event, Input, Output, PartitionProgress, Progress, SeekTarget, Start, Unfinished, Watermarks},
     offsets::{CommitEvent, CommitFailure, Committer, CommitterConfig, PositionEvent, Positions, PositionsConfig},
@@ -48,7 +48,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Everything the core needs to know beforehand.
 pub(crate) struct Config {
     pub(crate) cluster: ClusterConfig,
-    pub(crate) group: GroupConfig,
+    pub(crate) group: MemberConfig,
     pub(crate) committer: CommitterConfig,
     pub(crate) positions: PositionsConfig,
     pub(crate) fetch: FetchConfig,
@@ -59,7 +59,7 @@ pub(crate) struct Config {
     /// How long a record dropped unacked rests before it is delivered again; doubles with each attempt.
     pub(crate) redelivery_backoff: Duration,
     pub(crate) redelivery_backoff_max: Duration,
-    /// What to look up as soon as a broker can be reached, and to subscribe to when the group is joined.
+    /// What to look up as soon as a broker can be reached, and to read when a delivery mode is chosen.
     pub(crate) selection: Selection,
     /// Milliseconds since 1970 at `started_at`: for reset policies that go by the clock on the wall.
     pub(crate) started_at_ms: i64,
@@ -76,7 +76,7 @@ pub(crate) struct Consumer {
     owned: BTreeMap<TopicPartition, Owned>,
     assignments: u64,
     selection: Selection,
-    /// Whether to be a member of the group, as soon as something is selected.
+    /// Whether to read (as a member of the group, if there is one to join), as soon as something is selected.
     joined: bool,
     start: Start,
     /// Topics that only other members want, while we lead the group.
@@ -652,6 +652,8 @@ impl Consumer {
                     self.leave(now);
                 }
             }
+            // Nothing more is taken on by who is about to go.
+            GroupEvent::Assigned { .. } if self.closing.is_some() => {}
             GroupEvent::Assigned { generation, member_id, partitions, .. } => {
                 let mut handles: Vec<_> = partitions.iter().map(|partition| self.renew(partition)).collect();
                 if planted!(RefetchKept) {
@@ -672,6 +674,7 @@ impl Consumer {
                 self.watched = topics.into_iter().collect();
                 self.want_topics(now);
             }
+            GroupEvent::RefreshMetadata => self.cluster.refresh_metadata(now, "a partition that is wanted is not known"),
             GroupEvent::Identify(topics) => {
                 self.unnamed = topics;
                 self.want_topics(now);
@@ -786,7 +789,7 @@ impl Consumer {
     }
 
     fn want_topics(&mut self, now: Instant) {
-        let named = self.selection.topics.union(&self.watched).cloned().collect();
+        let named = self.selection.named().chain(&self.watched).cloned().collect();
         let held = self.owned.keys().map(|partition| Arc::clone(partition.shared_topic())).collect();
         let (pattern, ids) = (self.selection.pattern.clone(), self.unnamed.clone());
         self.cluster.want_topics(now, Wanted { named, held, pattern, ids });
@@ -807,16 +810,16 @@ impl Consumer {
         // With less than all that matches, the group would rebalance for nothing.
         let Some(matching) = self.cluster.matching_topics() else { return };
         let topics = self.selection.topics.union(matching).cloned().collect();
-        let pattern = self.selection.server_pattern.clone();
+        let Selection { server_pattern: pattern, partitions, .. } = self.selection.clone();
         if let Some(pattern) = pattern.as_deref().filter(|_| !self.group.may_take_pattern()) {
+            let group = self.group.group().map_or("", |group| group);
             let what = format!(
-                "the pattern {pattern:?} is for the brokers to match, but group {} was joined by the classic protocol, by which none does; \
-                 subscribe by subscribe_pattern",
-                self.group.group()
+                "the pattern {pattern:?} is for the brokers to match, but group {group} was joined by the classic protocol, by which none does; \
+                 subscribe by subscribe_pattern"
             );
             return self.tell(Problem { kind: ProblemKind::Incompatible, partition: None, code: None, what, fatal: true });
         }
-        self.group.handle_subscribe(now, topics, pattern, is_asked);
+        self.group.handle_subscribe(now, Wish { topics, pattern, partitions }, is_asked);
     }
 
     /// Tells the user; a fatal problem ends the consumer, whatever else was going on.

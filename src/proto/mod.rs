@@ -236,6 +236,8 @@ pub(crate) enum ProblemKind {
     ProcessingStalled,
     /// An answer that no correct broker gives.
     Protocol,
+    /// What the program wants is done by a group, and there is none.
+    NoGroup,
 }
 
 /// How long a topic or a partition may be missing before it counts as missing: brokers hear of a new one, one after the other.

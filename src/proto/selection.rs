@@ -1,8 +1,11 @@
-//! Which topics a consumer wants: some by name, and all that match a pattern, of its own or of the coordinator's matching.
+//! What a consumer wants: some topics by name, all that match a pattern, of its own or of the coordinator's matching, or partitions one by
+//! one.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
+
+use crate::model::TopicPartition;
 
 /// What a consumer wants to read.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +14,15 @@ pub(crate) struct Selection {
     pub(crate) pattern: Option<Arc<TopicPattern>>,
     /// A regular expression for the group's coordinator to match, in its own syntax.
     pub(crate) server_pattern: Option<Arc<str>>,
+    /// Of whoever does not have a group deal out the partitions.
+    pub(crate) partitions: BTreeSet<TopicPartition>,
+}
+
+impl Selection {
+    /// The topics that are named, with all their partitions or with some.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.iter().chain(self.partitions.iter().map(TopicPartition::shared_topic))
+    }
 }
 
 /// Regular expressions for the names of topics.

@@ -33,7 +33,9 @@ use crate::{
 const STEPS_MAX: usize = 20_000;
 
 pub(super) struct Client {
+    /// Whose judge looks at it: its group's, or without a group its own.
     pub(super) group: String,
+    is_groupless: bool,
     pub(super) handle: Handle,
     pub(super) habits: Habits,
     pub(super) problems: Vec<(Duration, ConsumeError)>,
@@ -71,10 +73,12 @@ impl World {
     pub(super) fn join(&mut self, builder: ConsumerBuilder, mode: impl FnOnce(Consumer) -> Records) -> usize {
         let seed = self.seed.wrapping_add(self.clients.len() as u64 * 1000);
         let (group, budget) = builder.looked_at();
+        let is_groupless = group.is_none();
+        let group = group.unwrap_or_else(|| format!("none, of client {}", self.clients.len()));
         let Undriven { core, consumer, handle, commands, on_event } = builder.undriven(self.now, seed);
         let records = mode(consumer);
         let is_new = !self.judges.contains_key(&group);
-        self.judges.entry(group.clone()).or_insert_with(|| Judge::new(records.is_at_most_once()));
+        self.judges.entry(group.clone()).or_insert_with(|| Judge::new(records.is_at_most_once())).commits_nothing = is_groupless;
         if is_new {
             self.show_logs(&group);
         }
@@ -86,6 +90,7 @@ impl World {
         self.story.tell(self.now - self.start, Who::Client(client), || format!("starts, in group {group}"));
         self.clients.push(Client {
             group,
+            is_groupless,
             handle,
             habits: Habits { takes: true, at_once, work: Duration::ZERO, is_uneven: false, drops_percent: 0 },
             problems: Vec::new(),
@@ -334,6 +339,9 @@ impl World {
             Event::Assigned { handles, generation, .. } => {
                 one.holds.extend(handles.iter().map(|handle| (handle.partition.clone(), false)));
                 handles.iter().for_each(|handle| *one.eras.entry(handle.partition.clone()).or_default() += 1);
+                // There is nothing that could be committed.
+                let reset = handles.iter().filter(|_| one.is_groupless);
+                reset.for_each(|handle| judge.door_opened(client, handle.partition.clone()));
                 let partitions: Vec<_> = one.holds.keys().cloned().collect();
                 judge.assigned(at, client, *generation, &partitions);
             }
@@ -368,7 +376,12 @@ impl World {
             }
             Event::Unplaced(handle) => *one.eras.entry(handle.partition.clone()).or_default() += 1,
             // Acks of what was handed out of a topic that is gone are none of what the next one holds.
-            Event::Halted(partition) => *one.eras.entry(partition.clone()).or_default() += 1,
+            Event::Halted(partition) => {
+                *one.eras.entry(partition.clone()).or_default() += 1;
+                if one.is_groupless {
+                    judge.door_opened(client, partition.clone());
+                }
+            }
             Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
             _ => {}
         }

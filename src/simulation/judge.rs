@@ -60,6 +60,8 @@ pub(super) struct Judge {
     sought_to: BTreeMap<TopicPartition, i64>,
     /// Bytes of records that each client holds.
     held: BTreeMap<usize, usize>,
+    /// Of a consumer without a group.
+    pub(super) commits_nothing: bool,
     failures: Vec<Failure>,
 }
 
@@ -81,6 +83,7 @@ impl Judge {
             seeking: BTreeSet::new(),
             sought_to: BTreeMap::new(),
             held: BTreeMap::new(),
+            commits_nothing: false,
             failures: Vec::new(),
         }
     }

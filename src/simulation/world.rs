@@ -221,7 +221,9 @@ impl World {
             let committed = self.kafka.committed(group);
             let committed = |of: &TopicPartition| committed.get(&(of.topic().to_owned(), of.partition())).copied();
             self.truth.iter().all(|(of, visible)| {
-                let is_settled = |last: &i64| committed(of).is_some_and(|at| at > *last) || judge.is_passed_by(of, *last);
+                let is_settled = |last: &i64| {
+                    judge.commits_nothing || committed(of).is_some_and(|at| at > *last) || judge.is_passed_by(of, *last)
+                };
                 let lacks_something = self.stores.get(group).is_some_and(|store| store.lacks(of, visible).is_some());
                 visible.last().is_none_or(is_settled) && (judge.is_at_most_once() || judge.missing(of) == 0) && !lacks_something
             })

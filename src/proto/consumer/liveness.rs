@@ -1,4 +1,5 @@
-//! Whether the user's program still works: a member that does not leaves the group, and others take its partitions.
+//! Whether the user's program still works: a member that does not leaves the group, and others take its partitions. Who is nobody's member
+//! holds up nobody, and is not looked at.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,8 @@ impl Consumer {
     fn is_watched(&self) -> bool {
         let is_last = |release: &Release| release.partitions.len() == self.owned.len() && release.step == ReleaseStep::Committing;
         let is_committing = self.release.as_ref().is_some_and(is_last);
-        !self.owned.is_empty() && !self.liveness.stalled && !is_committing && self.closing.is_none()
+        let is_member = self.group.group().is_some();
+        is_member && !self.owned.is_empty() && !self.liveness.stalled && !is_committing && self.closing.is_none()
     }
 
     pub(super) fn liveness_deadline(&self) -> Option<Deadline> {
@@ -56,7 +58,7 @@ impl Consumer {
             let what = format!(
                 "no record was taken or acknowledged for {limit:?} (processing_timeout) and this member of group {:?} has left it: its \
                  partitions go to other members; poll the stream again to rejoin, process faster, or raise processing_timeout",
-                self.group.group()
+                self.group.group().map_or("", |group| &**group)
             );
             self.group.handle_stalled(now);
             self.tell(Problem { kind: ProblemKind::ProcessingStalled, partition: None, code: None, what, fatal: false });

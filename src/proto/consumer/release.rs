@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Consumer, FOREVER};
+use super::{Consumer, FOREVER, Owned};
 use crate::{
     model::TopicPartition,
     proto::{
@@ -79,8 +79,9 @@ impl Consumer {
         // The commit needs some of the time that is left, however little that is.
         let left = deadline.saturating_duration_since(now);
         let drain_until = (now + self.settings.drain_timeout).min(now + left * 3 / 4);
-        // Of what has not begun, nothing can be in work.
-        let in_work = self.owned.iter().filter(|(partition, owned)| owned.started && partitions.contains(partition));
+        // Of what has not begun, nothing can be in work; and where nothing is committed, nothing is waited for.
+        let waits = |partition, owned: &Owned| owned.started && self.committer.has_group() && partitions.contains(partition);
+        let in_work = self.owned.iter().filter(|(partition, owned)| waits(*partition, owned));
         let in_work: BTreeSet<_> = in_work.map(|(partition, _)| partition.clone()).collect();
         match &mut self.release {
             Some(release) => {

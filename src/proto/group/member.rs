@@ -1,69 +1,95 @@
-//! A member by one protocol or the other, and the way from one to the other.
+//! A member by one protocol or the other, and the way from one to the other; or nobody's member.
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Classic, GroupConfig, GroupEvent, Kip848};
+use super::{Classic, GroupEvent, Kip848, MemberConfig, Standalone, Wish};
 use crate::{
     model::GroupProtocol,
-    proto::{Answer, Ask, ClusterView, Deadline, Membership},
+    proto::{Answer, Ask, ClusterView, Deadline, Membership, invariant},
     wire::ErrorCode,
 };
 
-/// What a consumer is in its group.
+/// What a consumer is in its group, or beside it.
 #[derive(Debug)]
 pub(crate) enum GroupMember {
     Classic(Box<Classic>),
     Kip848(Box<Kip848>),
+    Standalone(Box<Standalone>),
 }
 
-/// Does the same for either.
-macro_rules! either {
+/// Does the same for any.
+macro_rules! any {
     ($self:ident, $member:ident => $act:expr) => {
         match $self {
             Self::Classic($member) => $act,
             Self::Kip848($member) => $act,
+            Self::Standalone($member) => $act,
         }
     };
 }
 
 impl GroupMember {
-    pub(crate) fn new(config: GroupConfig) -> Self {
-        match config.protocol {
-            GroupProtocol::Classic => Self::Classic(Box::new(Classic::new(config))),
-            GroupProtocol::Consumer | GroupProtocol::Auto => Self::Kip848(Box::new(Kip848::new(config))),
+    pub(crate) fn new(config: MemberConfig) -> Self {
+        match config {
+            MemberConfig::Standalone(config) => Self::Standalone(Box::new(Standalone::new(config))),
+            MemberConfig::Group(config) => match config.protocol {
+                GroupProtocol::Classic => Self::Classic(Box::new(Classic::new(config))),
+                GroupProtocol::Consumer | GroupProtocol::Auto => Self::Kip848(Box::new(Kip848::new(config))),
+            },
         }
     }
 
     /// Replaces what is wanted. A pattern is for the coordinator to match, which only [`may_take_pattern`](Self::may_take_pattern) allows.
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, pattern: Option<Arc<str>>, is_asked: bool) {
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, wish: Wish, is_asked: bool) {
+        let Wish { topics, pattern, partitions } = wish;
         match self {
             Self::Classic(member) => member.handle_subscribe(now, topics, is_asked),
             Self::Kip848(member) => member.handle_subscribe(now, topics, pattern),
+            Self::Standalone(member) => member.handle_subscribe(now, topics, &partitions),
         }
     }
 
     pub(crate) fn handle_coordinator(&mut self, now: Instant, known: bool) {
-        either!(self, member => member.handle_coordinator(now, known));
+        match self {
+            Self::Classic(member) => member.handle_coordinator(now, known),
+            Self::Kip848(member) => member.handle_coordinator(now, known),
+            // It has nothing to say to one; commits do.
+            Self::Standalone(_) => {}
+        }
     }
 
     pub(crate) fn handle_metadata(&mut self, now: Instant, view: &ClusterView) {
-        either!(self, member => member.handle_metadata(now, view));
+        any!(self, member => member.handle_metadata(now, view));
     }
 
     pub(crate) fn handle_released(&mut self, now: Instant) {
-        either!(self, member => member.handle_released(now));
+        any!(self, member => member.handle_released(now));
     }
 
     pub(crate) fn handle_member_error(&mut self, now: Instant, sent: &Membership, code: ErrorCode) {
-        either!(self, member => member.handle_member_error(now, sent, code));
+        match self {
+            Self::Classic(member) => member.handle_member_error(now, sent, code),
+            Self::Kip848(member) => member.handle_member_error(now, sent, code),
+            // There is no membership that could be over.
+            Self::Standalone(_) => {}
+        }
     }
 
     pub(crate) fn handle_stalled(&mut self, now: Instant) {
-        either!(self, member => member.handle_stalled(now));
+        match self {
+            Self::Classic(member) => member.handle_stalled(now),
+            Self::Kip848(member) => member.handle_stalled(now),
+            // Nobody waits for its partitions.
+            Self::Standalone(_) => {}
+        }
     }
 
     pub(crate) fn handle_resumed(&mut self, now: Instant) {
-        either!(self, member => member.handle_resumed(now));
+        match self {
+            Self::Classic(member) => member.handle_resumed(now),
+            Self::Kip848(member) => member.handle_resumed(now),
+            Self::Standalone(_) => {}
+        }
     }
 
     pub(crate) fn handle_leave(&mut self, now: Instant, reason: String) {
@@ -71,38 +97,54 @@ impl GroupMember {
             Self::Classic(member) => member.handle_leave(now, reason),
             // Its protocol has no word for why.
             Self::Kip848(member) => member.handle_leave(now),
+            Self::Standalone(member) => member.handle_leave(),
         }
     }
 
     pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer) {
-        either!(self, member => member.handle_answer(now, call, answer));
+        match self {
+            Self::Classic(member) => member.handle_answer(now, call, answer),
+            Self::Kip848(member) => member.handle_answer(now, call, answer),
+            Self::Standalone(_) => _ = invariant!(false, "an answer to somebody who asks nothing"),
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        either!(self, member => member.handle_timeout(now));
+        any!(self, member => member.handle_timeout(now));
     }
 
     /// Goes on by the other protocol: the answer to `GroupEvent::OtherProtocol`. Nothing is joined or held any more.
     pub(crate) fn change_protocol(&mut self, now: Instant, view: &ClusterView) {
-        let (config, known, topics) = either!(self, member => {
-            (member.config().clone(), member.is_coordinator_known(), member.subscription().to_vec())
-        });
-        *self = match self {
-            Self::Kip848(_) => Self::Classic(Box::new(Classic::new(config))),
-            Self::Classic(_) => Self::Kip848(Box::new(Kip848::new(config))),
+        let (other, known, topics) = match self {
+            Self::Classic(member) => {
+                let other = Self::Kip848(Box::new(Kip848::new(member.config().clone())));
+                (other, member.is_coordinator_known(), member.subscription().to_vec())
+            }
+            Self::Kip848(member) => {
+                let other = Self::Classic(Box::new(Classic::new(member.config().clone())));
+                (other, member.is_coordinator_known(), member.subscription().to_vec())
+            }
+            // It speaks neither.
+            Self::Standalone(_) => return,
         };
+        *self = other;
         self.handle_metadata(now, view);
         self.handle_coordinator(now, known);
         // Who has a pattern for the coordinator does not change, and a classic member has none.
-        self.handle_subscribe(now, topics, None, true);
+        self.handle_subscribe(now, Wish { topics, ..Wish::default() }, true);
     }
 
     pub(crate) fn membership(&self) -> &Membership {
-        either!(self, member => member.membership())
+        any!(self, member => member.membership())
     }
 
-    pub(crate) fn group(&self) -> &Arc<str> {
-        either!(self, member => &member.config().group)
+    /// The group that it is a member of; `None`: of none.
+    pub(crate) fn group(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Classic(member) => Some(&member.config().group),
+            Self::Kip848(member) => Some(&member.config().group),
+            Self::Standalone(_) => None,
+        }
     }
 
     /// Whether the coordinator can be told a pattern, and matches it.
@@ -122,7 +164,7 @@ impl GroupMember {
 
     /// Whether the coordinator would take a commit.
     pub(crate) fn may_commit(&self) -> bool {
-        either!(self, member => member.may_commit())
+        any!(self, member => member.may_commit())
     }
 
     /// Asks for what is due. `may_join` is false while a commit is under way: a classic member would have it answered in another generation.
@@ -131,12 +173,13 @@ impl GroupMember {
         match self {
             Self::Classic(member) => member.poll_ask(now, may_join),
             Self::Kip848(member) => member.poll_ask(now),
+            Self::Standalone(_) => None,
         }
     }
 
     #[must_use]
     pub(crate) fn poll_event(&mut self) -> Option<GroupEvent> {
-        either!(self, member => member.poll_event())
+        any!(self, member => member.poll_event())
     }
 
     #[must_use]
@@ -144,6 +187,7 @@ impl GroupMember {
         match self {
             Self::Classic(member) => member.poll_timeout(may_join),
             Self::Kip848(member) => member.poll_timeout(),
+            Self::Standalone(member) => member.poll_timeout(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The group member: joins, keeps its place alive, hands partitions back, assigns for the others where it leads.
 //!
 //! [`Classic`] speaks the protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup, [`Kip848`] that of ConsumerGroupHeartbeat, with the
-//! same events; [`GroupMember`] is one of the two. They know nothing of records and commits: they say what has to happen to the partitions
-//! and wait until it did. What follows is about the former.
+//! same events; [`Standalone`] is nobody's member, and takes what is wanted; [`GroupMember`] is one of the three. They know nothing of records
+//! and commits: they say what has to happen to the partitions and wait until it did. What follows is about the first.
 //!
 //! ```text
 //!             subscribed, coordinator known          JoinGroup ok, follower
@@ -41,6 +41,7 @@ mod kip848;
 mod leader;
 mod member;
 mod pulse;
+mod standalone;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ mod voice;
 pub(crate) use classic::Classic;
 pub(crate) use kip848::Kip848;
 pub(crate) use member::GroupMember;
+pub(crate) use standalone::{Standalone, StandaloneConfig};
 
 use std::{
     collections::BTreeSet,
@@ -68,6 +70,15 @@ const LEAVE_WAIT: Duration = Duration::from_secs(5);
 
 /// The ceiling of the wait between tries of what somebody would have to put right (with the jitter, under five seconds).
 const LASTING_RETRY_MAX: Duration = Duration::from_secs(4);
+
+/// How a consumer comes by its partitions.
+#[derive(Clone, Debug)]
+pub(crate) enum MemberConfig {
+    /// As a member of a group, which deals them out.
+    Group(GroupConfig),
+    /// Without joining any: all that is wanted.
+    Standalone(StandaloneConfig),
+}
 
 /// What a member is told once.
 #[derive(Clone, Debug)]
@@ -108,6 +119,16 @@ impl GroupConfig {
     }
 }
 
+/// What is to be read; each kind of member acts on what it can.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    pub(crate) topics: Vec<Arc<str>>,
+    /// For the coordinator to match.
+    pub(crate) pattern: Option<Arc<str>>,
+    /// Of who does not have a group deal them out.
+    pub(crate) partitions: BTreeSet<TopicPartition>,
+}
+
 /// What the member asks of its surroundings, or tells them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum GroupEvent {
@@ -122,6 +143,8 @@ pub(crate) enum GroupEvent {
     Assigned { generation: Generation, member_id: Arc<str>, protocol: Arc<str>, leader: bool, partitions: Vec<TopicPartition> },
     /// The topics beside our own whose metadata the leader has to follow; replaces what was said before, and may be empty.
     WatchTopics(Vec<Arc<str>>),
+    /// Metadata are to tell of a partition that is not there, or not yet.
+    RefreshMetadata,
     /// Metadata are to tell what these topics of the assignment are called; replaces what was said before, and may be empty.
     Identify(BTreeSet<TopicId>),
     /// The group cannot be joined by this protocol (any more), and the user leaves the choice to us: call `change_protocol`.

@@ -10,6 +10,8 @@
 //!
 //! Commits are serialised, so a commit whose outcome is unknown can simply be followed by the newest value: an older one cannot land
 //! after it.
+//!
+//! Without a group nothing is committed; up to where each partition is finished is known all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -39,7 +41,8 @@ const HOLD_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(crate) struct CommitterConfig {
-    pub(crate) group: Arc<str>,
+    /// Whose offsets they are.
+    pub(crate) group: Option<Arc<str>>,
     pub(crate) instance_id: Option<Arc<str>>,
     /// How often finished work is committed (Java: `auto.commit.interval.ms`).
     pub(crate) interval: Duration,
@@ -77,6 +80,8 @@ pub(crate) enum CommitEvent {
 pub(crate) enum CommitFailure {
     /// The partition is not, or no longer, ours.
     NotAssigned,
+    /// There is no group whose offset it would be.
+    NoGroup,
     /// The membership was lost before the commit was sent.
     Rebalanced,
     /// Perhaps stored: the request was written, and no answer told.
@@ -252,11 +257,15 @@ impl Committer {
 
     /// Takes in up to where a partition is finished without a hole. Never goes back.
     pub(crate) fn handle_finished(&mut self, _now: Instant, handle: &PartitionHandle, finished: Position) {
+        let has_group = self.has_group();
         let Some(entry) = self.entry(handle) else { return };
         if finished.offset <= entry.finished.offset {
             return;
         }
         entry.finished = finished;
+        if !has_group {
+            return;
+        }
         let known = entry.committed.is_some_and(|committed| committed.offset == finished.offset);
         entry.wanted = (!known || !entry.tickets.is_empty()).then_some(finished);
     }
@@ -273,6 +282,10 @@ impl Committer {
 
     /// Commits this very position, also if that goes back, and answers the ticket once.
     pub(crate) fn commit(&mut self, _now: Instant, handle: &PartitionHandle, position: Position, ticket: u64) {
+        if !self.has_group() {
+            self.events.push_back(CommitEvent::Done { ticket, result: Err(CommitFailure::NoGroup) });
+            return;
+        }
         let Some(entry) = self.entry(handle) else {
             self.events.push_back(CommitEvent::Done { ticket, result: Err(CommitFailure::NotAssigned) });
             return;
@@ -295,6 +308,11 @@ impl Committer {
         let is_in_flight =
             self.in_flight.as_ref().is_some_and(|f| f.partitions.keys().any(|partition| partitions.contains(partition)));
         !is_in_flight && partitions.iter().filter_map(|partition| self.entries.get(partition)).all(is_settled)
+    }
+
+    /// Whether anything is ever committed.
+    pub(crate) fn has_group(&self) -> bool {
+        self.config.group.is_some()
     }
 
     pub(crate) fn is_in_flight(&self) -> bool {
@@ -343,12 +361,12 @@ impl Committer {
                 self.try_all_again(now, flight, Some(&why));
             }
             Err(error @ CallError::Malformed(_)) => {
-                let what = format!("cannot tell whether group {} has committed: {error}; trying again", self.config.group);
+                let what = format!("cannot tell whether group {} has committed: {error}; trying again", self.group());
                 self.say_of_group(ProblemKind::Protocol, None, what, false);
                 self.try_all_again(now, flight, Some(&error.to_string()));
             }
             Err(error @ CallError::Unsupported { .. }) => {
-                let what = format!("cannot commit for group {}: {error}; upgrade the brokers", self.config.group);
+                let what = format!("cannot commit for group {}: {error}; upgrade the brokers", self.group());
                 self.say_of_group(ProblemKind::Incompatible, None, what, false);
                 self.try_all_again(now, flight, None);
                 self.gate.until = Some(self.pace.after(now, LASTING_RETRY));
@@ -366,13 +384,15 @@ impl Committer {
         }
     }
 
-    /// Asks for everything that is dirty at once, when something of it is due. `allowed` is false from JoinGroup to the end of SyncGroup.
+    /// Asks for everything that is dirty at once, when something of it is due. `allowed` is false from JoinGroup to the end of SyncGroup, and
+    /// where there is nobody to commit to.
     #[must_use]
     pub(crate) fn poll_ask(&mut self, now: Instant, member: &Membership, allowed: bool) -> Option<Ask> {
         let is_in_flight = self.in_flight.is_some() && !planted!(CommitTwiceAtOnce);
-        if !allowed || is_in_flight || member.generation.0 < 0 || !self.gate.is_open(now, member) {
+        if !allowed || is_in_flight || !self.gate.is_open(now, member) {
             return None;
         }
+        let group = self.config.group.clone()?;
         if !self.entries.values().any(|e| e.is_ready(now) && (self.due || e.is_urgent())) {
             return None;
         }
@@ -394,7 +414,7 @@ impl Committer {
         self.next_call += 1;
         self.in_flight = Some(InFlight { call, sent: member.clone(), partitions: sent });
         let member = MemberRequest {
-            group: self.config.group.clone(),
+            group,
             generation: member.generation,
             member_id: member.member_id.clone(),
             instance_id: self.config.instance_id.clone(),
@@ -532,8 +552,10 @@ impl Committer {
         if let Some(why) = word.moved {
             self.events.push_back(CommitEvent::CoordinatorUnknown { why });
         }
-        if let Some(code) = word.member {
-            self.events.push_back(CommitEvent::Member { sent, code });
+        match word.member {
+            Some(code) if sent == Membership::none() => self.refuse_stranger(now, code),
+            Some(code) => self.events.push_back(CommitEvent::Member { sent, code }),
+            None => {}
         }
         if let Some(code) = word.refused {
             // Permissions that were taken away may be given back.
@@ -544,10 +566,29 @@ impl Committer {
                 ErrorCode::INVALID_GROUP_ID => (ProblemKind::GroupRefused, "choose another group id", true),
                 _ => (ProblemKind::Incompatible, "upgrade the brokers", true),
             };
-            let what = format!("cannot commit for group {}: {code}; {advice}", self.config.group);
+            let what = format!("cannot commit for group {}: {code}; {advice}", self.group());
             self.say_of_group(kind, Some(code), what, fatal);
             self.fail_tickets(code);
         }
+    }
+
+    /// Whoever is no member may commit for a group only while it has none. Its members may leave, so it is tried again, rarely.
+    fn refuse_stranger(&mut self, now: Instant, code: ErrorCode) {
+        self.gate.until = Some(self.pace.after(now, LASTING_RETRY));
+        let why = match code {
+            ErrorCode::GROUP_ID_NOT_FOUND => "it is no group of consumers; choose another group id",
+            _ => {
+                "it has members, and while it has any, the coordinator takes commits of nobody else; stop them, or choose another group id \
+                 for this consumer, which is assigned its partitions by its program; ottla goes on trying"
+            }
+        };
+        let what = format!("cannot commit for group {}: {code}: {why}", self.group());
+        self.say_of_group(ProblemKind::CommitRefused, Some(code), what, false);
+        self.fail_tickets(code);
+    }
+
+    fn group(&self) -> &str {
+        self.config.group.as_deref().unwrap_or_default()
     }
 
     fn handle_stored(&mut self, sent: Sent) {
@@ -612,7 +653,7 @@ impl Committer {
 
     fn try_all_again(&mut self, now: Instant, flight: InFlight, in_doubt: Option<&str>) {
         if let Some(why) = in_doubt {
-            tracing::debug!(group = %self.config.group, why, "the outcome of a commit is unknown");
+            tracing::debug!(group = self.group(), why, "the outcome of a commit is unknown");
         }
         for mut sent in flight.partitions.into_values() {
             if in_doubt.is_some() {
@@ -631,7 +672,7 @@ impl Committer {
     /// No commit of the group will be taken: nobody shall wait for one.
     fn fail_tickets(&mut self, code: ErrorCode) {
         let tickets: Vec<_> = self.entries.values_mut().flat_map(|e| std::mem::take(&mut e.tickets)).collect();
-        let what = format!("the coordinator takes no commit of group {}: {code}", self.config.group);
+        let what = format!("the coordinator takes no commit of group {}: {code}", self.group());
         self.dismiss(tickets, &CommitFailure::Broker(code, what));
     }
 
@@ -639,7 +680,7 @@ impl Committer {
     fn say(&mut self, handle: &PartitionHandle, Refusal { kind, code, what }: Refusal) {
         let Some(entry) = self.entry(handle) else { return };
         if entry.said.replace(kind) != Some(kind) {
-            let what = format!("cannot commit {} for group {}: {what}", handle.partition, self.config.group);
+            let what = format!("cannot commit {} for group {}: {what}", handle.partition, self.group());
             let partition = Some(handle.partition.clone());
             self.events.push_back(CommitEvent::Problem(Problem { kind, partition, code, what, fatal: false }));
         }

@@ -13,7 +13,7 @@
 //!   seek ─────► Offset ── ListOffsets ──► Resolved
 //! ```
 //!
-//! The policy has these three doors and no other. No error code, lost answer or missing partition opens one: all of them are tried again
+//! The policy has these three doors and no other; without a group, `resolve` goes straight through the first. No error code, lost answer or missing partition opens one: all of them are tried again
 //! where they happened, for as long as it takes, and the user hears of what lasts.
 
 mod answers;
@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::for_group;
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition},
     proto::{
@@ -53,7 +54,8 @@ pub(crate) enum ResetPolicy {
 
 #[derive(Clone, Debug)]
 pub(crate) struct PositionsConfig {
-    pub(crate) group: Arc<str>,
+    /// Whose committed offsets to begin at.
+    pub(crate) group: Option<Arc<str>>,
     pub(crate) reset: ResetPolicy,
     pub(crate) isolation: Isolation,
     pub(crate) request_timeout: Duration,
@@ -175,9 +177,14 @@ impl Positions {
         }
     }
 
-    /// Starts where the group left off.
+    /// Starts where the group left off; without one, where the reset policy says.
     pub(crate) fn resolve(&mut self, _now: Instant, handle: &PartitionHandle) {
-        self.begin(handle, Stage::Committed);
+        if self.config.group.is_some() {
+            return self.begin(handle, Stage::Committed);
+        }
+        self.begin(handle, Stage::Stopped);
+        let why = "there is no group that would have committed an offset".to_owned();
+        self.ask_policy(&handle.partition, ProblemKind::NoOffset, why);
     }
 
     /// Asks the reset policy: the leader said that `at`, our own position, is out of range.
@@ -314,7 +321,7 @@ impl Positions {
             ResetPolicy::ByDuration(age) => Sought::Ago(age),
             ResetPolicy::Fail => return self.stop(partition, kind, why),
         };
-        tracing::info!(%partition, group = %self.config.group, why, "resetting the position");
+        tracing::info!(%partition, group = self.config.group.as_deref(), why, "resetting the position");
         if let Some(entry) = self.entries.get_mut(partition) {
             entry.stage = Stage::Offset(sought);
             entry.backoff.reset();
@@ -332,12 +339,13 @@ impl Positions {
         if !self.coordinator.is_ready(now) || self.is_asking(Kind::Committed) {
             return None;
         }
+        let group = self.config.group.clone()?;
         let waiting = self.entries.iter().filter(|(_, e)| e.stage == Stage::Committed && e.is_ready(now));
         let partitions: BTreeSet<_> = waiting.map(|(p, _)| p.clone()).collect();
         if partitions.is_empty() {
             return None;
         }
-        let request = Request::OffsetFetch { group: self.config.group.clone(), partitions: partitions.iter().cloned().collect() };
+        let request = Request::OffsetFetch { group, partitions: partitions.iter().cloned().collect() };
         Some(self.call(Kind::Committed, partitions, member, Target::Coordinator, request))
     }
 
@@ -482,7 +490,7 @@ impl Positions {
     fn say(&mut self, partition: &TopicPartition, kind: ProblemKind, code: Option<ErrorCode>, what: String) {
         let Some(entry) = self.entries.get_mut(partition) else { return };
         if entry.said.replace(kind) != Some(kind) {
-            let what = format!("cannot find where to read {partition} for group {}: {what}", self.config.group);
+            let what = format!("cannot find where to read {partition}{}: {what}", for_group(self.config.group.as_ref()));
             let partition = Some(partition.clone());
             self.events.push_back(PositionEvent::Problem(Problem { kind, partition, code, what, fatal: false }));
         }

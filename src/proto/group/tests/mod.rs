@@ -267,6 +267,7 @@ pub(super) fn in_short(event: &GroupEvent) -> String {
             format!("assigned {}: {}{}", generation.0, partitions.join(" "), if *leader { ", leads" } else { "" })
         }
         GroupEvent::WatchTopics(topics) => format!("watch {}", topics.join(" ")),
+        GroupEvent::RefreshMetadata => "refresh metadata".to_owned(),
         GroupEvent::Identify(topics) => format!("identify {}", topics.len()),
         GroupEvent::OtherProtocol => "other protocol".to_owned(),
         GroupEvent::Rejoining { .. } => "rejoining".to_owned(),

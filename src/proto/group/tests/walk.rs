@@ -134,7 +134,7 @@ impl Surroundings {
                 GroupEvent::Problem(problem) => assert!(!problem.fatal, "{problem:?}"),
                 GroupEvent::Left => self.over = true,
                 GroupEvent::Rejoining { .. } | GroupEvent::WatchTopics(_) => {}
-                GroupEvent::Identify(_) => panic!("{event:?} of the classic protocol"),
+                GroupEvent::Identify(_) | GroupEvent::RefreshMetadata => panic!("{event:?} of the classic protocol"),
                 GroupEvent::OtherProtocol => panic!("nobody left the choice to us"),
             }
         }

@@ -34,7 +34,7 @@ impl Harness {
     #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new() -> Self {
         let config = CommitterConfig {
-            group: "g".into(),
+            group: Some("g".into()),
             instance_id: None,
             interval: INTERVAL,
             request_timeout: Duration::from_secs(30),

@@ -13,7 +13,7 @@ use crate::{
         invariant,
         offsets::{
             errors::{self, CoordinatorVerdict, LeaderVerdict},
-            first_words,
+            first_words, for_group,
         },
     },
     wire::{EpochEnd, ErrorCode, FetchedOffset, ListedOffset, OffsetFetchResponse, Response, Timestamp},
@@ -75,12 +75,13 @@ impl Positions {
             }
             CallError::Unsupported { .. } => {
                 self.leave_alone(now, kind, LASTING_RETRY);
-                let what = format!("cannot find where to start reading for group {}: {error}", self.config.group);
+                let what = format!("cannot find where to start reading{}: {error}", for_group(self.config.group.as_ref()));
                 self.say_of_peer(kind, ProblemKind::Incompatible, None, format!("{what}; upgrade the brokers"), false);
             }
             CallError::Malformed(_) => {
                 self.back_off(now, kind);
-                let what = format!("cannot find where to start reading for group {}: {error}; trying again", self.config.group);
+                let what =
+                    format!("cannot find where to start reading{}: {error}; trying again", for_group(self.config.group.as_ref()));
                 self.say_of_peer(kind, ProblemKind::Protocol, None, what, false);
             }
         }
@@ -134,7 +135,7 @@ impl Positions {
                     entry.backoff.reset();
                 }
                 None => {
-                    let why = format!("group {} has committed no offset", self.config.group);
+                    let why = format!("group {} has committed no offset", self.group());
                     self.ask_policy(&partition, ProblemKind::NoOffset, why);
                 }
             },
@@ -165,12 +166,14 @@ impl Positions {
 
     fn handle_group_word(&mut self, now: Instant, sent: Membership, code: ErrorCode) {
         self.back_off(now, Kind::Committed);
-        let cannot = format!("cannot read the committed offsets of group {}: {code}", self.config.group);
+        let cannot = format!("cannot read the committed offsets of group {}: {code}", self.group());
         let mut say = |kind, advice, fatal| {
             self.say_of_peer(Kind::Committed, kind, Some(code), format!("{cannot}; {advice}"), fatal);
         };
         match errors::offset_fetch(code) {
-            CoordinatorVerdict::Membership => self.events.push_back(PositionEvent::Member { sent, code }),
+            CoordinatorVerdict::Membership if sent != Membership::none() => {
+                self.events.push_back(PositionEvent::Member { sent, code })
+            }
             CoordinatorVerdict::Moved | CoordinatorVerdict::Unknown => {
                 let why = format!("OffsetFetch was answered with {code}");
                 self.events.push_back(PositionEvent::CoordinatorUnknown { why });
@@ -187,6 +190,10 @@ impl Positions {
             }
             _ => {}
         }
+    }
+
+    fn group(&self) -> &str {
+        self.config.group.as_deref().unwrap_or_default()
     }
 
     fn handle_listed(

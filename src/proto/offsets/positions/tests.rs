@@ -39,7 +39,7 @@ impl Harness {
     #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new(reset: ResetPolicy) -> Self {
         let config = PositionsConfig {
-            group: "g".into(),
+            group: Some("g".into()),
             reset,
             isolation: Isolation::ReadCommitted,
             request_timeout: Duration::from_secs(30),

@@ -110,7 +110,7 @@ impl Surroundings {
                 GroupEvent::Left => self.over = true,
                 GroupEvent::Identify(topics) => self.unnamed = topics,
                 GroupEvent::Rejoining { .. } => {}
-                GroupEvent::WatchTopics(_) | GroupEvent::OtherProtocol => panic!("{event:?}"),
+                GroupEvent::WatchTopics(_) | GroupEvent::RefreshMetadata | GroupEvent::OtherProtocol => panic!("{event:?}"),
             }
         }
         assert!(self.owned.iter().eq(rig.machine.owned.keys()));
