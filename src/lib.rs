@@ -40,6 +40,11 @@
 //! on a stream is something to know or to decide: the library retries what can be retried. [`Handle`] steers and watches a consumer from
 //! anywhere.
 //!
+//! # Without joining a group
+//!
+//! [`Consumer::standalone`] reads all partitions of what is subscribed to, for itself alone, and commits nothing. [`ConsumerBuilder::assign`] names
+//! partitions; with a group it begins at the group's committed offsets, and commits there, without being a member.
+//!
 //! # Offsets and lag
 //!
 //! [`Offsets`] tells where partitions begin and end, what was written when, and how far behind a group is, without joining any.

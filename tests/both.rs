@@ -15,7 +15,7 @@ use std::{
 };
 
 use kafka_harness::{Admin, Cluster, DEFAULT_VERSION, Options, Produce};
-use ottla::{Consumer, ConsumerBuilder, GroupEvent, GroupProtocol, Handle, OffsetReset};
+use ottla::{CommitError, ConsumeErrorKind, Consumer, ConsumerBuilder, GroupEvent, GroupProtocol, Handle, OffsetReset};
 use ottla_mock::MockCluster;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -297,6 +297,52 @@ async fn partitions_are_streams_of_their_own() {
         eventually("all is committed", || stage.committed(name) == all_at(3, 10)).await;
         drop(kept);
         partitions.close(DEADLINE).await.expect("close");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_no_group_reads_all_and_commits_only_where_nobody_else_may() {
+    play(async |stage| {
+        let name = "alone";
+        stage.create(name, 3);
+        stage.append(name, 3, 10);
+        let standalone = || Consumer::standalone(stage.bootstrap().split(',')).subscribe([name]);
+        let (one, other) = (Member::join(standalone()).await, Member::join(standalone()).await);
+        eventually("each reads everything", || one.seen() == places(3, 0..10) && other.seen() == places(3, 0..10)).await;
+        assert!(stage.committed(name).is_empty());
+        one.leave().await;
+        other.leave().await;
+
+        // Beside a group: from the committed offsets on, and as far as it is done.
+        let beside = || {
+            let group = Consumer::builder(name, stage.bootstrap().split(',')).commit_interval(Duration::from_millis(50));
+            group.offset_reset(OffsetReset::Earliest).assign([(name, 1)])
+        };
+        let first = Member::join(beside()).await;
+        eventually("it commits what it has read", || stage.committed(name) == BTreeMap::from([(1, 10)])).await;
+        first.leave().await;
+        stage.append(name, 3, 5);
+        let second = Member::join(beside()).await;
+        eventually("the next goes on there", || second.seen() == (10..15).map(|offset| (1, offset)).collect::<Vec<_>>()).await;
+        eventually("and commits", || stage.committed(name) == BTreeMap::from([(1, 15)])).await;
+        second.leave().await;
+
+        // While the group has a member, nobody else commits for it.
+        let member = Member::join(stage.consumer(name)).await;
+        eventually("the member reads the rest", || member.seen().len() == 30).await;
+        let mut batches = beside().connect().await.expect("connect").manual();
+        let handle = batches.handle();
+        eventually("the other begins where the group is", || handle.lag().len() == 1).await;
+        stage.append(name, 3, 1);
+        let batch = batches.next_batch().await.expect("not closed").expect("a batch");
+        assert!(matches!(batch.commit().await, Err(CommitError::Broker { .. })));
+        let told = batches.next_batch().await.expect("not closed").expect_err("the stream tells");
+        assert_eq!(told.kind(), ConsumeErrorKind::CommitRefused, "{told}");
+        drop(batch);
+        batches.close(DEADLINE).await.expect("close");
+        member.leave().await;
+        assert_eq!(stage.committed(name), all_at(3, 16));
     })
     .await;
 }

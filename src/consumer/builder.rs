@@ -136,7 +136,8 @@ impl ConsumerBuilder {
     }
 
     /// Subscribes to these topics; more than one call adds up. At least one is required, here or by
-    /// [`subscribe_pattern`](Self::subscribe_pattern) or [`subscribe_server_pattern`](Self::subscribe_server_pattern). [`Handle::subscribe`] changes it while the consumer runs.
+    /// [`subscribe_pattern`](Self::subscribe_pattern) or [`subscribe_server_pattern`](Self::subscribe_server_pattern), unless partitions are named by
+    /// [`assign`](Self::assign). [`Handle::subscribe`] changes it while the consumer runs.
     ///
     /// A topic that does not exist yet is read as soon as it does; the stream says meanwhile that it is missing. ottla never lets a
     /// broker create a topic.
@@ -296,14 +297,15 @@ impl ConsumerBuilder {
     }
 
     /// How long the program may neither take nor acknowledge a record before this member leaves the group, so that others get its
-    /// partitions. Default: 5 min. Java: `max.poll.interval.ms`.
+    /// partitions. Default: 5 min. Java: `max.poll.interval.ms`. Says nothing where no group is joined: nobody waits to take over.
     pub fn processing_timeout(mut self, timeout: Duration) -> Self {
         self.processing_timeout = timeout;
         self
     }
 
     /// How long a rebalance waits for records that are in work, so that they can be committed before their partition moves. Default:
-    /// 30 s. What is not finished by then is processed again by the next owner. Never more than three quarters of the rebalance timeout.
+    /// 30 s. What is not finished by then is processed again by the next owner. Never more than three quarters of the rebalance timeout. Where
+    /// partitions are [assigned](Self::assign) by the program, the same when it assigns others; without a group nothing is waited for.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
@@ -376,7 +378,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Connects to the cluster; the group is joined when a delivery mode is chosen on what comes back.
+    /// Connects to the cluster; the group is joined (without one: reading begins) when a delivery mode is chosen on what comes back.
     ///
     /// Starts a background task on the current tokio runtime, which ends when the consumer is closed or dropped.
     ///
@@ -679,6 +681,20 @@ mod tests {
         }
     }
 
+    /// Who deals out the partitions is settled before the consumer runs.
+    #[test]
+    fn what_is_read_may_only_be_changed_as_it_was_begun() {
+        let assigned = ConsumerBuilder::new(Some("group".into()), vec!["localhost:9092".into()]).assign([("topic", 0)]);
+        let standalone = ConsumerBuilder::new(None, vec!["localhost:9092".into()]).assign([("topic", 0)]);
+        for (builder, may_subscribe, may_assign) in [(builder(), true, false), (assigned, false, true), (standalone, true, true)]
+        {
+            let handle = builder.undriven(clocks().0, 1).handle;
+            assert_eq!(handle.subscribe(["other"]).is_ok(), may_subscribe);
+            assert_eq!(handle.assign([("other", 1)]).is_ok(), may_assign);
+            assert!(handle.assign([("other", -1)]).is_err() && handle.assign::<TopicPartition>([]).is_err());
+        }
+    }
+
     #[test]
     fn settings_that_make_no_sense_are_refused_by_name() {
         assert!(builder().check().is_ok());
@@ -694,6 +710,19 @@ mod tests {
         check(builder().subscribe_pattern("a").exclude_pattern("("), "exclude_pattern");
         check(builder().group_protocol(GroupProtocol::Classic).subscribe_server_pattern("a"), "subscribe_server_pattern");
         assert!(builder().group_protocol(GroupProtocol::Consumer).subscribe_server_pattern("a").check().is_ok());
+        check(builder().assign([("topic", 0)]), "assign");
+        let assigned = |partitions: &[(&'static str, i32)]| {
+            ConsumerBuilder::new(Some("group".into()), vec!["localhost:9092".into()]).assign(partitions.to_vec())
+        };
+        check(assigned(&[]), "assign");
+        check(assigned(&[("topic", -1)]), "assign");
+        check(assigned(&[("no spaces", 0)]), "assign");
+        check(assigned(&[("topic", 0)]).exclude_pattern("a"), "assign");
+        check(assigned(&[("topic", 0)]).group_instance_id("me"), "group_instance_id");
+        let standalone = || ConsumerBuilder::new(None, vec!["localhost:9092".into()]);
+        check(standalone(), "subscribe");
+        check(standalone().subscribe(["topic"]).group_instance_id("me"), "group_instance_id");
+        assert!(standalone().subscribe(["topic"]).check().is_ok() && standalone().assign([("topic", 0)]).check().is_ok());
         check(builder().assignors([]), "assignors");
         check(builder().group_instance_id(""), "group_instance_id");
         check(builder().heartbeat_interval(Duration::from_secs(45)), "heartbeat_interval");

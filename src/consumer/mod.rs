@@ -52,7 +52,7 @@ use crate::proto::{
 
 /// A connected consumer that has not yet joined its group: what is left to say is how records are delivered.
 ///
-/// Made by [`Consumer::builder`].
+/// Made by [`Consumer::builder`], or by [`Consumer::standalone`]. One that is to join no group begins to read where others join theirs.
 pub struct Consumer {
     inbox: Arc<Inbox>,
     offset_reset: Option<OffsetReset>,

@@ -57,6 +57,17 @@
 //! ([`Handle::subscribe`](crate::Handle::subscribe), [`Handle::unsubscribe`](crate::Handle::unsubscribe)): a cooperative member and one by the new
 //! protocol read on what they keep.
 //!
+//! # Who takes no part
+//!
+//! A consumer [without a group](crate::Consumer::standalone), or with [partitions of its own choice](crate::ConsumerBuilder::assign), waits for nobody,
+//! and nobody for it. What is new is read as soon as metadata tell of it ([`metadata_max_age`](crate::ConsumerBuilder::metadata_max_age)), also while
+//! what is no longer wanted is still in work. What is held stays held, across leaders, coordinators and topics that come and go; a topic that was
+//! made anew begins anew. It is never put out for its silence, so a program that is stuck is for the program to notice
+//! ([`Handle::lag`](crate::Handle::lag)).
+//!
+//! Two such consumers that commit to one group overwrite each other's offsets where their partitions are the same, and a group that also has
+//! members takes none of their commits. Give each purpose a group of its own.
+//!
 //! # From eager to cooperative, without a stop
 //!
 //! 1. Restart each member with both (`[Range, CooperativeSticky]`, the default). The group stays with `Range`.

@@ -1,7 +1,7 @@
 //! The sans-IO core: one deterministic state machine, no socket, no clock, no task, no lock.
 //!
 //! The machines in `cluster`, `group`, `offsets` and `fetch` do not know each other; they meet only in an aggregate (`consumer`, or `onlooker`
-//! for those who join no group), and what they have in common stands here. Each has `handle_*(now, …)`, which takes something in, and
+//! for those who only look on), and what they have in common stands here. Each has `handle_*(now, …)`, which takes something in, and
 //! `#[must_use] poll_*()`, which hands something out:
 //!
 //! * `poll_ask` — a request to send. Its answer comes back through `handle_answer` with the same call number. An answer whose number the

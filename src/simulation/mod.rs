@@ -3,7 +3,7 @@
 //! ```text
 //!  swarm ─► life (draw: what a seed's life is like) ─┐                        ┌─► judge (delivery-contract, and the inside)
 //!                                                    ├─► world, its clients ──┤
-//!  delivery, group, fetching: named scenarios ───────┘   network, ottla-mock  └─► story (what a person reads)
+//!  delivery, group, fetching, …: named scenarios ────┘   network, ottla-mock  └─► story (what a person reads)
 //! ```
 //!
 //! What must hold at every moment is asserted by the `judge` at every step of every test. A failure of a life prints one command that plays
@@ -55,6 +55,7 @@ mod network;
 mod operator;
 mod placed;
 mod sight;
+mod standalone;
 mod store;
 mod story;
 mod swarm;

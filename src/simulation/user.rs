@@ -233,7 +233,7 @@ impl Work {
         match commit.as_mut().poll(&mut Context::from_waker(waker)) {
             Poll::Pending => (Some(Self { era, what: What::Committing(commit) }), None),
             Poll::Ready((_, Ok(()))) => (None, None),
-            Poll::Ready((_, Err(error @ CommitError::NotAssigned { .. }))) => (None, Some(error)),
+            Poll::Ready((_, Err(error @ (CommitError::NotAssigned { .. } | CommitError::NoGroup { .. })))) => (None, Some(error)),
             Poll::Ready((batch, Err(error))) => (Some(Self { era, what: What::Manual(batch) }), Some(error)),
         }
     }

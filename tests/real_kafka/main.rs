@@ -27,6 +27,7 @@ mod quotas;
 mod racks;
 mod security;
 mod sessions;
+mod standalone;
 mod statics;
 mod support;
 mod topics;

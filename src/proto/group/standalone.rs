@@ -233,3 +233,175 @@ impl Standalone {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::group::tests::view;
+
+    /// What happens, in virtual time.
+    enum Happens {
+        /// All partitions of these topics are wanted.
+        Topics(&'static [&'static str]),
+        /// These partitions are wanted.
+        Partitions(&'static [(&'static str, i32)]),
+        /// Topics with so many partitions; -1: there is none of the name.
+        Metadata(&'static [(&'static str, i32)]),
+        Released,
+        /// So many milliseconds pass, and the machine looks at the clock whenever it has asked to.
+        Pass(u64),
+        Leave,
+    }
+    use Happens::{Leave, Metadata, Partitions, Pass, Released, Topics};
+
+    /// Lets things happen, each with what is told because of it.
+    #[track_caller]
+    fn check(script: &[(Happens, &[&str])]) {
+        #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+        let mut now = Instant::now();
+        let (release_timeout, retry_backoff) = (Duration::from_secs(60), Duration::from_millis(100));
+        let mut machine = Standalone::new(StandaloneConfig { group: None, release_timeout, retry_backoff, seed: 3 });
+        for (number, (happens, told)) in script.iter().enumerate() {
+            match happens {
+                Topics(topics) => {
+                    machine.handle_subscribe(now, topics.iter().map(|&topic| topic.into()).collect(), &BTreeSet::new());
+                }
+                Partitions(partitions) => {
+                    machine.handle_subscribe(now, Vec::new(), &partitions.iter().map(|&named| named.into()).collect());
+                }
+                Metadata(topics) => machine.handle_metadata(now, &view(topics)),
+                Released => machine.handle_released(now),
+                Pass(milliseconds) => {
+                    let end = now + Duration::from_millis(*milliseconds);
+                    while let Some((at, _)) = machine.poll_timeout().filter(|(at, _)| *at <= end) {
+                        assert!(at > now, "a deadline that has passed is a busy loop");
+                        now = at;
+                        machine.handle_timeout(now);
+                    }
+                    now = end;
+                }
+                Leave => machine.handle_leave(),
+            }
+            let events: Vec<_> = std::iter::from_fn(|| machine.poll_event()).map(|event| words(&event, now)).collect();
+            assert_eq!(events, *told, "step {number}");
+        }
+    }
+
+    fn words(event: &GroupEvent, now: Instant) -> String {
+        let list = |partitions: &[TopicPartition]| partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        match event {
+            GroupEvent::Assigned { generation, member_id, partitions, .. } => {
+                assert_eq!((generation.0, &**member_id), (-1, ""));
+                format!("assigned {}", list(partitions))
+            }
+            GroupEvent::Release { partitions, deadline, .. } => {
+                assert_eq!(*deadline, now + Duration::from_secs(60));
+                format!("release {}", list(partitions))
+            }
+            GroupEvent::Lost { partitions, .. } => format!("lost {}", list(partitions)),
+            GroupEvent::RefreshMetadata => "look".to_owned(),
+            GroupEvent::Problem(Problem { kind: ProblemKind::UnknownTopic, fatal: false, what, .. }) => {
+                what.split(';').next().unwrap_or_default().to_owned()
+            }
+            GroupEvent::Left => "left".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_that_is_wanted_is_taken_on_as_soon_as_it_is_known() {
+        check(&[
+            (Topics(&["t", "u"]), &[]),
+            (Metadata(&[("t", 2)]), &["assigned t-0 t-1"]),
+            (Metadata(&[("t", 2), ("u", 1), ("not-wanted", 1)]), &["assigned u-0"]),
+            (Metadata(&[("t", 3), ("u", 1)]), &["assigned t-2"]),
+            (Metadata(&[("t", 3), ("u", 1)]), &[]),
+        ]);
+        // What was known before.
+        check(&[(Metadata(&[("t", 1)]), &[]), (Topics(&["t"]), &["assigned t-0"]), (Topics(&["t"]), &[])]);
+    }
+
+    #[test]
+    fn partitions_are_taken_on_one_by_one() {
+        check(&[
+            (Metadata(&[("t", 4), ("u", 1)]), &[]),
+            (Partitions(&[("t", 3), ("t", 1)]), &["assigned t-1 t-3"]),
+            (Metadata(&[("t", 6), ("u", 1)]), &[]),
+            (Partitions(&[("t", 3), ("t", 5)]), &["assigned t-5", "release t-1"]),
+            (Released, &[]),
+        ]);
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_handed_back_and_holds_nothing_up() {
+        check(&[
+            (Metadata(&[("t", 1), ("u", 1), ("v", 1)]), &[]),
+            (Topics(&["t"]), &["assigned t-0"]),
+            (Topics(&["u"]), &["assigned u-0", "release t-0"]),
+            // While t is handed back, it is wanted again, and u is not.
+            (Topics(&["t", "v"]), &["assigned v-0"]),
+            (Released, &["assigned t-0", "release u-0"]),
+            (Released, &[]),
+            (Topics(&[]), &["release t-0 v-0"]),
+            (Released, &[]),
+        ]);
+    }
+
+    #[test]
+    fn what_is_only_not_to_be_seen_stays() {
+        check(&[
+            (Topics(&["t"]), &[]),
+            (Metadata(&[("t", 2)]), &["assigned t-0 t-1"]),
+            (Metadata(&[("t", -1)]), &[]),
+            (Metadata(&[]), &[]),
+            (Metadata(&[("t", 2)]), &[]),
+        ]);
+    }
+
+    #[test]
+    fn what_its_topic_does_not_have_any_more_is_lost() {
+        check(&[
+            (Topics(&["t"]), &[]),
+            (Metadata(&[("t", 3)]), &["assigned t-0 t-1 t-2"]),
+            (Metadata(&[("t", 1)]), &["lost t-1 t-2"]),
+            (Metadata(&[("t", 2)]), &["assigned t-1"]),
+            (Topics(&[]), &["release t-0 t-1"]),
+            (Metadata(&[("t", 1)]), &["lost t-1"]),
+            // It is not held when the release is over, and not wanted either.
+            (Released, &[]),
+            (Topics(&["t"]), &["assigned t-0"]),
+        ]);
+    }
+
+    #[test]
+    fn a_partition_that_does_not_exist_is_looked_for_and_told_once() {
+        let missing = "t-7 does not exist: topic t has 2 partitions, counted from 0";
+        check(&[
+            (Metadata(&[("t", 2)]), &[]),
+            (Partitions(&[("t", 1), ("t", 7)]), &["assigned t-1"]),
+            // Twice as long from look to look: after 0.1, 0.3, 0.7 and 1.5 s.
+            (Pass(2_200), &["look", "look", "look", "look"]),
+            (Metadata(&[("t", 2)]), &[]),
+            (Pass(1_000), &["look"]),
+            (Metadata(&[("t", 2)]), &[missing]),
+            (Metadata(&[("t", 2)]), &[]),
+            (Pass(8_000), &["look", "look"]),
+            (Metadata(&[("t", 8)]), &["assigned t-7"]),
+            (Pass(60_000), &[]),
+        ]);
+        // Of a topic that is missing as a whole, others tell.
+        check(&[(Partitions(&[("t", 7)]), &[]), (Metadata(&[("t", -1)]), &[]), (Pass(60_000), &[]), (Metadata(&[]), &[])]);
+    }
+
+    #[test]
+    fn who_leaves_takes_on_nothing_more() {
+        check(&[
+            (Metadata(&[("t", 1)]), &[]),
+            (Partitions(&[("t", 0), ("t", 1)]), &["assigned t-0"]),
+            (Leave, &["left"]),
+            (Metadata(&[("t", 2)]), &[]),
+            (Pass(60_000), &[]),
+            (Leave, &[]),
+        ]);
+    }
+}

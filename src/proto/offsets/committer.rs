@@ -21,7 +21,7 @@ use std::{
 
 use super::errors::{self, CoordinatorVerdict};
 use crate::{
-    model::{Position, TopicPartition},
+    model::{Generation, Position, TopicPartition},
     proto::{
         Answer, Ask, CallError, Deadline, Membership, Owner, PartitionHandle, Problem, ProblemKind, Target,
         backoff::{Backoff, Pace, Rng},
@@ -389,7 +389,8 @@ impl Committer {
     #[must_use]
     pub(crate) fn poll_ask(&mut self, now: Instant, member: &Membership, allowed: bool) -> Option<Ask> {
         let is_in_flight = self.in_flight.is_some() && !planted!(CommitTwiceAtOnce);
-        if !allowed || is_in_flight || !self.gate.is_open(now, member) {
+        let has_lost_its_generation = member.generation == Generation::NONE && *member != Membership::none();
+        if !allowed || is_in_flight || has_lost_its_generation || !self.gate.is_open(now, member) {
             return None;
         }
         let group = self.config.group.clone()?;

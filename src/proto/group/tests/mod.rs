@@ -364,7 +364,7 @@ pub(super) fn lost() -> Answer {
 }
 
 /// A topic with -1 partitions does not exist.
-fn view(topics: &[(&str, i32)]) -> ClusterView {
+pub(super) fn view(topics: &[(&str, i32)]) -> ClusterView {
     let topics = topics.iter().map(|&(name, partitions)| {
         let error = if partitions < 0 { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION } else { ErrorCode::NONE };
         let partitions = vec![PartitionView::default(); usize::try_from(partitions).unwrap_or(0)];

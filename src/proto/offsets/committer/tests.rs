@@ -31,10 +31,14 @@ struct Harness {
 }
 
 impl Harness {
-    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new() -> Self {
+        Self::of(Some("g"))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn of(group: Option<&str>) -> Self {
         let config = CommitterConfig {
-            group: Some("g".into()),
+            group: group.map(Into::into),
             instance_id: None,
             interval: INTERVAL,
             request_timeout: Duration::from_secs(30),
@@ -531,6 +535,56 @@ fn codes_against_the_whole_group_are_said_and_fatal_where_nothing_can_change() {
         );
         assert!(h.is_settled());
     }
+}
+
+#[test]
+fn who_is_no_member_is_told_once_that_the_group_has_some_and_tries_rarely() {
+    for (code, why) in [
+        (ErrorCode::UNKNOWN_MEMBER_ID, "it has members"),
+        (ErrorCode::REBALANCE_IN_PROGRESS, "it has members"),
+        (ErrorCode::GROUP_ID_NOT_FOUND, "it is no group of consumers"),
+    ] {
+        let (mut h, p) = Harness::assigned();
+        h.member = Membership::none();
+        h.committer.commit(h.now, &p, at(20), 7);
+        let (call, _) = h.ask().expect("a commit of no member");
+        let events = h.answer(call, &[(0, code)]);
+        assert_eq!(problems(&events), [(ProblemKind::CommitRefused, false)], "{code}");
+        let Some(CommitEvent::Problem(problem)) = events.first() else { panic!("{events:?}") };
+        assert!(problem.what.starts_with("cannot commit for group g") && problem.what.contains(why), "{}", problem.what);
+        assert!(
+            matches!(&events[1..], [CommitEvent::Done { ticket: 7, result: Err(CommitFailure::Broker(of, _)) }] if *of == code)
+        );
+        // Nobody waits for what may not be for hours.
+        assert!(h.is_settled());
+        let (call, partitions, waited) = h.sleep_and_ask();
+        assert_eq!(partitions, [(0, 20)]);
+        assert!(waited >= LASTING_RETRY, "{waited:?}");
+        assert_eq!(h.answer(call, &[(0, code)]), [], "said once");
+        let (call, ..) = h.sleep_and_ask();
+        assert_eq!(h.answer(call, &[(0, ErrorCode::NONE)]), [CommitEvent::Committed { handle: p.clone(), position: at(20) }]);
+        let call = h.finish_and_ask(&p, 30);
+        assert_eq!(problems(&h.answer(call, &[(0, code)])).len(), 1, "it is news again");
+    }
+}
+
+#[test]
+fn without_a_group_it_is_known_what_is_finished_and_nothing_is_committed() {
+    let (mut h, p) = (Harness::of(None), handle(0, 1));
+    h.member = Membership::none();
+    h.committer.assign(h.now, &p, at(10), None);
+    h.committer.handle_finished(h.now, &p, at(20));
+    h.committer.flush(h.now);
+    assert_eq!((h.ask(), h.committer.finished(&p), h.is_settled()), (None, Some(at(20)), true));
+    h.committer.commit(h.now, &p, at(20), 7);
+    assert_eq!(h.events(), [done(7, Err(CommitFailure::NoGroup))]);
+    for _ in 0..3 {
+        assert_eq!(h.sleep(), INTERVAL, "it is looked at how far the program is");
+        assert!(h.committer.wants_progress(h.now));
+        assert_eq!(h.ask(), None);
+    }
+    h.committer.remove(&p);
+    assert_eq!(h.committer.poll_timeout(true), None);
 }
 
 #[test]

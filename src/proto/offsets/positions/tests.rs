@@ -36,10 +36,14 @@ struct Harness {
 }
 
 impl Harness {
-    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new(reset: ResetPolicy) -> Self {
+        Self::of(Some("g"), reset)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn of(group: Option<&str>, reset: ResetPolicy) -> Self {
         let config = PositionsConfig {
-            group: Some("g".into()),
+            group: group.map(Into::into),
             reset,
             isolation: Isolation::ReadCommitted,
             request_timeout: Duration::from_secs(30),
@@ -188,6 +192,28 @@ fn a_committed_offset_of_an_older_epoch_is_validated_first() {
 }
 
 // The doors to the reset policy.
+
+/// There is nobody who could have committed anything, and no coordinator to ask.
+#[test]
+fn door_one_no_group() {
+    let mut h = Harness::of(None, ResetPolicy::Latest);
+    h.positions.resolve(h.now, &handle(0, 1));
+    let (call, to, request) = h.ask().expect("ListOffsets");
+    assert_eq!((to, sought(&request)), (Target::Broker(BrokerId(1)), Timestamp::Latest));
+    assert_eq!(h.listed(call, 0, ErrorCode::NONE, Some(at(42, 5))), [resolved(0, at(42, 5), None)]);
+
+    let mut h = Harness::of(None, ResetPolicy::Fail);
+    h.positions.resolve(h.now, &handle(0, 1));
+    assert_eq!(h.ask(), None);
+    let [PositionEvent::Problem(Problem { kind: ProblemKind::NoOffset, what, fatal: false, .. })] = &h.events[..] else {
+        panic!("{:?}", h.events)
+    };
+    assert_eq!(
+        what,
+        "cannot find where to read orders-0: there is no group that would have committed an offset, and the reset policy is to fail; seek to \
+         go on"
+    );
+}
 
 #[test]
 fn door_one_no_committed_offset() {
