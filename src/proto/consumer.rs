@@ -580,7 +580,9 @@ impl Consumer {
             self.committer.lost(handle);
             self.forget(handle);
         }
-        if let Some(closing) = &mut self.closing {
+        if let Some(closing) = &mut self.closing
+            && self.committer.has_group()
+        {
             closing.unfinished.uncommitted.extend(lost.iter().map(|handle| handle.partition.clone()));
         }
         self.release.take_if(|release| {

@@ -239,7 +239,7 @@ fn who_stalls_keeps_everything_and_closes_at_once() {
     world.habits(client, |habits| (habits.at_once, habits.work) = (3, secs(3600)));
     world.run(secs(600));
     assert_eq!((world.problem_kinds(client), holds(&world, client).len()), (vec![], 1));
-    world.close(client, secs(100));
+    world.close(client, secs(0));
     world.run(ms(1));
     assert_eq!(world.clients[client].closed, Some(Default::default()));
 }

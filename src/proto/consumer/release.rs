@@ -198,7 +198,7 @@ impl Consumer {
 
     pub(super) fn finish_close(&mut self) {
         let Some(mut closing) = self.closing.take() else { return };
-        if !self.owned.is_empty() {
+        if !self.owned.is_empty() && self.committer.has_group() {
             closing.unfinished.uncommitted = self.owned.keys().cloned().collect();
         }
         self.owned.clear();
