@@ -13,8 +13,8 @@
 //!   seek ─────► Offset ── ListOffsets ──► Resolved
 //! ```
 //!
-//! The policy has these three doors and no other; without a group, `resolve` goes straight through the first. No error code, lost answer or missing partition opens one: all of them are tried again
-//! where they happened, for as long as it takes, and the user hears of what lasts.
+//! The policy has these three doors and no other; without a group, `resolve` goes straight through the first. No error code, lost answer or
+//! missing partition opens one: all of them are tried again where they happened, for as long as it takes, and the user hears of what lasts.
 
 mod answers;
 

@@ -31,6 +31,7 @@ struct Harness {
     positions: Positions,
     now: Instant,
     view: ClusterView,
+    member: Membership,
     coordinator_known: bool,
     events: Vec<PositionEvent>,
 }
@@ -52,7 +53,8 @@ impl Harness {
             seed: 3,
         };
         let (now, view) = (Instant::now(), view(Some(5)));
-        Self { positions: Positions::new(config), now, view, coordinator_known: true, events: Vec::new() }
+        let member = Membership { member_id: "m".into(), generation: Generation(4) };
+        Self { positions: Positions::new(config), now, view, member, coordinator_known: true, events: Vec::new() }
     }
 
     /// With the committed offset of partition 0 asked for.
@@ -72,8 +74,7 @@ impl Harness {
     }
 
     fn ask(&mut self) -> Option<(u64, Target, Request)> {
-        let member = Membership { member_id: "m".into(), generation: Generation(4) };
-        let ask = self.positions.poll_ask(self.now, WALL_MS, &self.view, &member, self.coordinator_known);
+        let ask = self.positions.poll_ask(self.now, WALL_MS, &self.view, &self.member, self.coordinator_known);
         self.events.extend(std::iter::from_fn(|| self.positions.poll_event()));
         let Ask { owner: Owner::Positions(call), to, request, .. } = ask? else { panic!("another's call") };
         Some((call, to, request))
@@ -213,6 +214,22 @@ fn door_one_no_group() {
         "cannot find where to read orders-0: there is no group that would have committed an offset, and the reset policy is to fail; seek to \
          go on"
     );
+}
+
+/// What only members should hear is no news of a membership, and is told when it lasts.
+#[test]
+fn who_is_no_member_is_told_of_a_coordinator_that_speaks_of_one() {
+    let mut h = Harness::new(ResetPolicy::Earliest);
+    h.member = Membership::none();
+    h.positions.resolve(h.now, &handle(0, 1));
+    let (mut call, ..) = h.ask().expect("OffsetFetch");
+    let mut told = Vec::new();
+    for _ in 0..2 * TRIES_MAX {
+        told.extend(h.group_error(call, ErrorCode::UNKNOWN_MEMBER_ID));
+        call = h.sleep_and_ask().0;
+    }
+    assert_eq!(problems(&told), [(ProblemKind::Protocol, false)], "{told:?}");
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[test]
