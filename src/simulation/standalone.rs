@@ -248,10 +248,12 @@ fn who_stalls_keeps_everything_and_closes_at_once() {
 #[test]
 fn what_is_dropped_is_delivered_again_without_a_group_too() {
     let mut world = World::new(1);
-    world.produce(0, 100);
-    let client = read(&mut world, standalone().subscribe(["orders"]).unacked_records_max(10));
+    (0..10).for_each(|_| world.produce(0, 10));
+    let few_at_a_time = standalone().subscribe(["orders"]).unacked_records_max(10).partition_fetch_bytes_max(1);
+    let client = read(&mut world, few_at_a_time);
     world.habits(client, |habits| (habits.work, habits.drops_percent) = (ms(5), 30));
     world.run(secs(200));
+    assert!(world.problem_kinds(client).contains(&ConsumeErrorKind::TooManyUnacked), "and it went on");
     let mut seen = handed(&world, client, &orders(0));
     assert!(seen.len() > 110, "{} deliveries", seen.len());
     seen.sort_unstable();
