@@ -153,8 +153,11 @@ impl Consumer {
             settings,
         };
         consumer.want_topics(now);
-        // Also where no topic is known to ask about: what can be reached has to be known.
-        consumer.cluster.refresh_metadata(now, "the cluster has yet to be reached");
+        let Selection { topics, pattern, server_pattern, .. } = &consumer.selection;
+        if server_pattern.is_some() && topics.is_empty() && pattern.is_none() {
+            // There is nothing to ask about before the coordinator assigns something, and yet the cluster has to be reached.
+            consumer.cluster.refresh_metadata(now, "the cluster has yet to be reached");
+        }
         consumer
     }
 
