@@ -29,7 +29,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Reads the line that a client prints.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let Value::Object(fields) = serde_json::from_str(line).ok()? else { return None };
         let text = |name| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         let (client, settings) = (text("client")?, text("settings")?);

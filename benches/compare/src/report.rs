@@ -8,7 +8,7 @@ use crate::{
     clients::Client,
     measure::Sample,
     table,
-    workload::{Feed, Workload},
+    workload::{Feed, Place, Workload},
 };
 
 /// What came of one workload.
@@ -35,8 +35,9 @@ pub(crate) struct ClientOutcome {
 
 impl ClientOutcome {
     /// Nothing yet.
-    pub(crate) fn of(client: &Client) -> Self {
-        Self { name: client.label(), is_peer: client.is_peer, samples: Vec::new(), failures: Vec::new() }
+    pub(crate) fn of(client: &Client, place: Place) -> Self {
+        let name = client.label() + place.suffixes().1;
+        Self { name, is_peer: client.is_peer && place == Place::Everywhere, samples: Vec::new(), failures: Vec::new() }
     }
 }
 

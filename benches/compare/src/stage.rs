@@ -20,7 +20,7 @@ use crate::{
     plan::Plan,
     report::{ClientOutcome, Outcome},
     table::Metric,
-    workload::{Feed, Workload},
+    workload::{Feed, Place, Workload},
 };
 
 /// A broker makes some fifty partitions a second on a slow disk.
@@ -67,21 +67,24 @@ impl Stage {
         if clients.is_empty() {
             return Err("nobody takes part who was asked for".into());
         }
-        let topic = format!("bench-{}", workload.name);
+        let topic_of = |place: Place| format!("bench-{}{}", workload.name, place.suffixes().0);
         if workload.feed == Feed::Before {
-            let since = Instant::now();
-            self.create(&topic, workload)?;
-            let created = since.elapsed();
-            fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
-            let filled = since.elapsed() - created;
-            println!("\n{}: created in {:.1} s, filled in {:.1} s", workload.name, created.as_secs_f32(), filled.as_secs_f32());
-            self.warm_up(workload, &topic)?;
+            for &place in workload.places {
+                let (topic, since) = (topic_of(place), Instant::now());
+                self.create(&topic, workload, place)?;
+                let created = since.elapsed();
+                fill(&self.cluster.bootstrap(), &topic, workload.load).map_err(|error| error.to_string())?;
+                let filled = since.elapsed() - created;
+                println!("\n{topic}: created in {:.1} s, filled in {:.1} s", created.as_secs_f32(), filled.as_secs_f32());
+                self.warm_up(workload, &topic)?;
+            }
         }
-        let mut outcomes: Vec<_> = clients.iter().map(|client| ClientOutcome::of(client)).collect();
+        let runs: Vec<_> = clients.iter().flat_map(|client| workload.places.iter().map(move |&place| (client, place))).collect();
+        let mut outcomes: Vec<_> = runs.iter().map(|(client, place)| ClientOutcome::of(client, *place)).collect();
         let rounds = plan.rounds.min(workload.rounds_max);
         for round in 1..=rounds {
-            for (client, outcome) in clients.iter().zip(&mut outcomes) {
-                let name = format!("{}-{round}", client.name);
+            for ((client, place), outcome) in runs.iter().zip(&mut outcomes) {
+                let (topic, name) = (topic_of(*place), format!("{}-{round}", client.name));
                 let sample = match workload.feed {
                     Feed::Before => self.run(client.command(), workload, &topic, &name),
                     Feed::PerSecond(rate) => self.run_paced(client.command(), workload, &format!("{topic}-{name}"), rate),
@@ -94,7 +97,7 @@ impl Stage {
             println!("{}: round {round} of {rounds}", workload.name);
         }
         // The space is wanted for the next one; should it not be given back now, it is at the end.
-        let _ = self.admin.delete_topic(&topic);
+        workload.places.iter().for_each(|&place| drop(self.admin.delete_topic(&topic_of(place))));
         Ok(Outcome::new(*workload, rounds, outcomes))
     }
 
@@ -112,9 +115,13 @@ impl Stage {
         Ok(())
     }
 
-    fn create(&self, topic: &str, workload: &Workload) -> Result<(), String> {
-        let first = workload.partitions.min(PARTITIONS_AT_ONCE_MAX);
-        self.admin.create_topic(topic, first, 1, workload.topic_configs()).map_err(|error| error.to_string())?;
+    fn create(&self, topic: &str, workload: &Workload, place: Place) -> Result<(), String> {
+        let (first, configs) = (workload.partitions.min(PARTITIONS_AT_ONCE_MAX), workload.topic_configs());
+        let made = match place {
+            Place::Everywhere => self.admin.create_topic(topic, first, 1, configs),
+            Place::OnOne => self.admin.create_topic_on(topic, &vec![&[1][..]; first as usize], configs),
+        };
+        made.map_err(|error| error.to_string())?;
         for total in (first..workload.partitions).step_by(PARTITIONS_AT_ONCE_MAX as usize) {
             let total = (total + PARTITIONS_AT_ONCE_MAX).min(workload.partitions);
             self.admin.add_partitions(topic, total).map_err(|error| error.to_string())?;
@@ -129,7 +136,7 @@ impl Stage {
 
     /// Runs a client while records are sent to a topic of its own.
     fn run_paced(&self, client: Command, workload: &Workload, topic: &str, per_second: u32) -> Result<Sample, String> {
-        self.create(topic, workload)?;
+        self.create(topic, workload, Place::Everywhere)?;
         thread::scope(|scope| {
             let bootstrap = self.cluster.bootstrap();
             let sending = scope.spawn(move || pace(&bootstrap, topic, workload.load, per_second));

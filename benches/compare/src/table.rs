@@ -2,6 +2,9 @@
 
 use crate::measure::Sample;
 
+/// Added to the name of a client that reads from one broker of several.
+pub(crate) const ON_ONE: &str = ", from one broker";
+
 /// A figure of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
@@ -107,7 +110,7 @@ pub(crate) type Row<'a> = (&'a str, &'a [Sample]);
 
 /// Lays out a table in Markdown: the ratios first, then the figures they come from.
 ///
-/// Ratios are told to raw's CPU, and to the rates of `peers`, where there are any.
+/// Ratios are told to raw's CPU, to the rates of `peers`, where there are any, and to the client's own rate from one broker only.
 pub(crate) fn layout(rows: &[Row<'_>], metrics: &[Metric], peers: &[&str]) -> String {
     let figure = |name: &str, metric: Metric| {
         let (_, samples) = rows.iter().find(|(row, _)| *row == name)?;
@@ -124,12 +127,19 @@ pub(crate) fn layout(rows: &[Row<'_>], metrics: &[Metric], peers: &[&str]) -> St
             ratios.extend(peers.iter().filter(|peer| has(peer)).map(|&peer| (metric, peer, format!("rate : {peer}"))));
         }
     }
+    let rate_on_one =
+        metrics.iter().copied().find(|metric| metric.is_rate()).filter(|_| rows.iter().any(|(row, _)| row.ends_with(ON_ONE)));
     let mut titles = vec![String::new()];
+    titles.extend(rate_on_one.map(|_| "rate : from one broker".to_owned()));
     titles.extend(ratios.iter().map(|(_, _, title)| title.clone()));
     titles.extend(metrics.iter().map(|metric| metric.title().to_owned()));
     let mut lines = vec![titles];
     for (row, _) in rows {
         let mut cells = vec![(*row).to_owned()];
+        cells.extend(rate_on_one.map(|metric| {
+            let ratio = figure(row, metric).zip(figure(&format!("{row}{ON_ONE}"), metric)).map(|(this, other)| this / other);
+            short(ratio)
+        }));
         cells.extend(ratios.iter().map(|(metric, to, _)| {
             let ratio = figure(row, *metric).zip(figure(to, *metric)).map(|(this, other)| this / other);
             short(ratio)
@@ -198,6 +208,20 @@ mod tests {
     #[test]
     fn numbers_are_as_long_as_they_mean_something() {
         assert_eq!([1.234, 12.34, 123.4, 0.0].map(|number| short(Some(number))), ["1.23", "12.3", "123", "0.00"]);
+    }
+
+    #[test]
+    fn who_reads_from_one_broker_is_what_it_is_compared_with() {
+        let read_in = |seconds: &str| {
+            Sample::parse(&format!(r#"{{"client":"raw","settings":"","records":10000000,"read_s":{seconds}}}"#)).unwrap()
+        };
+        let (all, one) = ([read_in("1.0")], [read_in("1.25")]);
+        let text = layout(&[("raw", &all), (&format!("raw{ON_ONE}"), &one)], &[Metric::Rate], &[]);
+        let cells: Vec<Vec<_>> = text.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+        assert_eq!(cells[0][1..4], ["", "rate : from one broker", "M records/s"]);
+        assert_eq!(cells[2][1..4], ["raw", "1.25", "10.0"]);
+        assert_eq!(cells[3][1..4], ["raw, from one broker", "–", "8.00"]);
+        assert!(!layout(&[("raw", &all)], &[Metric::Rate], &[]).contains("one broker"));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The workloads: what lies in the topic, what is asked of each client, and which figures are told.
 
-use crate::{batch::Codec, fill::Load, table::Metric};
+use crate::{
+    batch::Codec,
+    fill::Load,
+    table::{Metric, ON_ONE},
+};
 
 /// The partitions of a topic that is read for its own sake.
 const PARTITIONS: i32 = 4;
@@ -16,6 +20,8 @@ pub(crate) struct Workload {
     pub(crate) says: &'static str,
     pub(crate) brokers: usize,
     pub(crate) partitions: i32,
+    /// Every client reads from each of these, in turn.
+    pub(crate) places: &'static [Place],
     pub(crate) load: Load,
     pub(crate) feed: Feed,
     /// How many records each client reads; `None` is all.
@@ -31,6 +37,25 @@ pub(crate) struct Workload {
     pub(crate) metrics: &'static [Metric],
     /// Whether rates and CPU are also told as ratios to other clients.
     pub(crate) has_ratios: bool,
+}
+
+/// Where a topic's partitions lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Spread over the brokers there are.
+    Everywhere,
+    /// All on one of them. The others idle, so that the machine has the same to carry.
+    OnOne,
+}
+
+impl Place {
+    /// What is added to the names of topics, and to those of clients in tables.
+    pub(crate) fn suffixes(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Everywhere => ("", ""),
+            Self::OnOne => ("-on-one", ON_ONE),
+        }
+    }
 }
 
 /// When the records come.
@@ -69,6 +94,7 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         brokers: 3,
         partitions: 12,
+        places: &[Place::Everywhere, Place::OnOne],
         ..read("three", "100 B, 12 partitions on 3 brokers, uncompressed", load(10_000_000, 100, Codec::None))
     },
     Workload {
@@ -185,6 +211,7 @@ const fn read(name: &'static str, says: &'static str, load: Load) -> Workload {
         says,
         brokers: 1,
         partitions: PARTITIONS,
+        places: &[Place::Everywhere],
         load,
         feed: Feed::Before,
         reads: None,
