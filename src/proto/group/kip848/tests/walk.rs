@@ -114,19 +114,20 @@ impl Surroundings {
             }
         }
         assert!(self.owned.iter().eq(rig.machine.owned.keys()));
-        // Whatever of the assignment has no name is asked for, unless something is being handed back first.
-        if let State::Member { .. } = rig.machine.state
-            && rig.machine.wants_anything()
-        {
-            let is_unnamed = |id: &TopicId| !rig.machine.names.contains_key(id);
-            let unnamed: BTreeSet<_> = rig.machine.target.iter().map(|(id, _)| *id).filter(is_unnamed).collect();
-            assert_eq!(self.unnamed, unnamed);
-        }
         if rig.machine.may_commit() {
             assert!(rig.machine.membership().generation > Generation(0));
         }
         let in_our_name = |ask: &&Ask| request(ask).member.member_id == rig.machine.membership().member_id;
         assert!(rig.asks.iter().filter(in_our_name).count() <= 1, "{:?}", rig.asks);
+    }
+
+    /// Once metadata have told what they know, whatever of the assignment has no name is asked for, unless something is handed back first.
+    fn check_unnamed(&self, rig: &Rig) {
+        if matches!(rig.machine.state, State::Member { .. }) && rig.machine.wants_anything() {
+            let is_unnamed = |id: &TopicId| !rig.machine.names.contains_key(id);
+            let unnamed: BTreeSet<_> = rig.machine.target.iter().map(|(id, _)| *id).filter(is_unnamed).collect();
+            assert_eq!(self.unnamed, unnamed);
+        }
     }
 
     fn take(&mut self, rig: &mut Rig, step: &Step) {
@@ -148,7 +149,11 @@ impl Surroundings {
                 self.looking_for_the_coordinator = !known;
                 rig.coordinator(*known);
             }
-            Step::Metadata(topics) => rig.metadata(topics),
+            Step::Metadata(topics) => {
+                rig.metadata(topics);
+                self.hear(rig);
+                self.check_unnamed(rig);
+            }
             Step::Subscribe(topics) => rig.subscribe(topics),
             Step::SubscribePattern => rig.subscribe_pattern(&["u"], "[tv]"),
             Step::Released => {
