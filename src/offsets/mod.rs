@@ -142,7 +142,8 @@ impl Offsets {
     /// Tells what a group has committed, in all topics. It is empty for a group that has committed nothing, or does not exist. Java:
     /// `Admin.listConsumerGroupOffsets`.
     ///
-    /// What a transaction is about to commit (KIP-447) counts when it is committed; until then it is what was committed before.
+    /// What a transaction is about to commit (KIP-447) counts when it is committed; until then it is what was committed before. A broker of Kafka
+    /// 4 that has just taken over a group may, for a moment, know less of it to be replicated than its last coordinator had told.
     ///
     /// # Errors
     ///

@@ -657,9 +657,11 @@ impl Consumer {
                     self.leave(now);
                 }
             }
-            // Nothing more is taken on by who is about to go.
-            GroupEvent::Assigned { .. } if self.closing.is_some() => {}
-            GroupEvent::Assigned { generation, member_id, partitions, .. } => {
+            GroupEvent::Assigned { generation, member_id, mut partitions, .. } => {
+                if self.closing.is_some() {
+                    // Nothing more is taken on by who is about to go.
+                    partitions.clear();
+                }
                 let mut handles: Vec<_> = partitions.iter().map(|partition| self.renew(partition)).collect();
                 if planted!(RefetchKept) {
                     let kept: Vec<_> = self.owned.keys().filter(|kept| !partitions.contains(kept)).cloned().collect();

@@ -384,6 +384,27 @@ fn members_by_pattern_read_what_comes_and_let_go_of_what_goes() {
     assert_eq!(world.repeats(), 0);
 }
 
+/// Found by the simulation: who closed between JoinGroup and SyncGroup was not told of the generation in which it then committed what it had
+/// held all the while.
+#[test]
+fn who_closes_while_it_joins_is_told_in_which_generation_it_commits() {
+    let mut world = World::new(4);
+    let cooperative: [Arc<dyn Assignor>; 1] = [Arc::new(CooperativeSticky)];
+    let settings = || builder().assignors(cooperative.clone()).commit_interval(secs(3600));
+    let first = world.join(settings(), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    (0..4).for_each(|partition| world.produce(partition, 10));
+    world.run_until(secs(10), |world| (0..4).all(|partition| world.handed_out(&orders(partition)).len() == 10));
+    let joins = world.count(Api::JoinGroup);
+    world.join(settings(), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+    // The newcomer is given an id, and asks again with it; the third is the first member.
+    world.run_until(secs(10), |world| world.count(Api::JoinGroup) == joins + 3);
+    world.close(first, secs(5));
+    world.run_until(secs(10), |world| (0..4).all(|partition| world.committed(&orders(partition)) == Some(10)));
+    assert_eq!(world.clients[first].said("Assigned").len(), 2);
+    world.finish(secs(20));
+    assert_eq!(world.repeats(), 0);
+}
+
 /// Who leaves the choice to us is a member by whichever protocol the group is of, also when that changes behind its back.
 #[test]
 fn a_member_follows_its_group_from_one_protocol_to_the_other() {
