@@ -90,11 +90,13 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
 //!
-//! use ottla::{AtLeastOnce, Consumer};
+//! use ottla::{AtLeastOnce, Consumer, GroupProtocol};
 //! use ottla_mock::MockCluster;
 //!
 //! async fn join(kafka: &MockCluster) -> AtLeastOnce {
 //!     let builder = Consumer::builder("workers", kafka.bootstrap_servers().split(',')).subscribe(["orders"]);
+//!     // By the new protocol it is the brokers that say how often they want heartbeats.
+//!     let builder = builder.group_protocol(GroupProtocol::Classic);
 //!     let builder = builder.heartbeat_interval(Duration::from_millis(20)); // how soon a member hears of others
 //!     builder.connect().await.expect("the cluster is there").at_least_once()
 //! }

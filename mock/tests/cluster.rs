@@ -85,12 +85,12 @@ async fn a_broker_without_its_last_writes_has_a_shorter_log() {
 async fn verdicts_are_obeyed_as_often_as_they_were_given() {
     let kafka = MockCluster::builder().topic("orders", 1).start().await;
     kafka.append("orders", 0, ["one"]);
-    kafka.fail_next(Api::JoinGroup, 2, Verdict::Error(ResponseError::CoordinatorNotAvailable));
+    kafka.fail_next(Api::ConsumerGroupHeartbeat, 2, Verdict::Error(ResponseError::CoordinatorNotAvailable));
     kafka.fail_next(Api::Fetch, 1, Verdict::CloseBefore);
     kafka.fail_next(Api::OffsetFetch, 1, Verdict::Garbage);
     kafka.fail_next(Api::OffsetCommit, 1, Verdict::Delay(Duration::from_millis(50)));
     let (told, asked) = std::sync::mpsc::channel();
-    kafka.intercept(Api::JoinGroup, move |request| {
+    kafka.intercept(Api::ConsumerGroupHeartbeat, move |request| {
         told.send(request.version).expect("the test listens");
         Verdict::Pass
     });

@@ -199,6 +199,9 @@ impl ConsumerBuilder {
 
     /// Makes this a static member (KIP-345): when it stops and comes back under the same name within the session timeout, no partition
     /// moves. Two running members must never share a name. Needs Kafka 2.3. Default: none. Java: `group.instance.id`.
+    ///
+    /// Who is started again after a crash has its place at once by the classic protocol. By the new one ([`group_protocol`](Self::group_protocol)) it
+    /// waits until the session of the process that died is over (the broker's `group.consumer.session.timeout.ms`, 45 s), and is told so.
     pub fn group_instance_id(mut self, name: impl Into<String>) -> Self {
         self.group_instance_id = Some(name.into());
         self

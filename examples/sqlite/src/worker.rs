@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla::{Consumer, Delivery, SeekTo, UnplacedPartition};
+use ottla::{Consumer, Delivery, GroupProtocol, SeekTo, UnplacedPartition};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{Result, TOPIC};
@@ -12,6 +12,8 @@ pub async fn run(name: &str, bootstrap: &str, database: &str) -> Result<()> {
         .subscribe([TOPIC])
         // Whoever comes back within the session finds its partitions where they were.
         .group_instance_id(name)
+        // At once, that is: by the new protocol the name of a process that was killed is not free before its session is over.
+        .group_protocol(GroupProtocol::Classic)
         .connect()
         .await?
         .unplaced_partitions();

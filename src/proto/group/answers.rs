@@ -37,6 +37,8 @@ impl Classic {
             }
             (_, Err(error)) => self.on_failure(now, number, &call, error),
         }
+        // While a join is under way no session ends, however long it takes; when it has come to nothing, one may long be over.
+        self.expire(now);
         self.settle(now);
     }
 

@@ -261,11 +261,7 @@ impl Classic {
 
     /// Does what has become due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.session_deadline().is_some_and(|(at, _)| at <= now) {
-            let why = format!("no heartbeat was answered for {} ms", self.config.session_timeout.as_millis());
-            self.coordinator_lost(why.clone());
-            self.reset(now, true, why);
-        }
+        self.expire(now);
         match &self.state {
             State::Releasing { partitions, until } if *until <= now => {
                 let partitions = partitions.clone();
@@ -281,6 +277,15 @@ impl Classic {
             _ => {}
         }
         self.settle(now);
+    }
+
+    /// Gives up what is held where the session is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.session_deadline().is_some_and(|(at, _)| at <= now) {
+            let why = format!("no heartbeat was answered for {} ms", self.config.session_timeout.as_millis());
+            self.coordinator_lost(why.clone());
+            self.reset(now, true, why);
+        }
     }
 
     pub(crate) fn membership(&self) -> &Membership {

@@ -53,6 +53,16 @@ fn what_is_kept_is_held_through_a_rebalance() {
     assert!(rig.machine.is_stable());
 }
 
+/// The random walk found it: the end of the session had passed while nobody looked.
+#[test]
+fn what_is_held_is_lost_with_a_join_that_comes_to_nothing_after_the_session() {
+    let mut rig = rejoining_with_two();
+    rig.pass(45_000);
+    assert_eq!(rig.told(), [""; 0], "a join may take as long as a rebalance");
+    rig.answer(Api::JoinGroup, Ok(join_error(ErrorCode::REBALANCE_IN_PROGRESS)));
+    assert_eq!(rig.told(), ["coordinator unknown", "lost", "rejoining"]);
+}
+
 #[test]
 fn what_goes_to_others_is_handed_back_in_the_new_generation() {
     let mut rig = rejoining_with_two();
