@@ -100,8 +100,10 @@ impl From<&TopicPartition> for TopicOrPartition {
     }
 }
 
-/// What [`is_topic_name`] holds names to, for the text of an error.
-pub(crate) const TOPIC_NAME_RULE: &str = r#"1 to 249 of the characters a-z A-Z 0-9 . _ -, and not "." or "..""#;
+/// Says that a topic cannot have this name, for the text of an error.
+pub(crate) fn no_topic_name(name: &str) -> String {
+    format!(r#"{name:?} is no topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and not "." or "..""#)
+}
 
 /// Says whether a topic can have this name: Kafka's own rule.
 pub(crate) fn is_topic_name(name: &str) -> bool {

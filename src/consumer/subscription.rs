@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::BuildError,
-    model::{GroupProtocol, TOPIC_NAME_RULE, TopicPartition, is_topic_name},
+    model::{GroupProtocol, TopicPartition, is_topic_name, no_topic_name},
     proto::selection::{Selection, TopicPattern},
 };
 
@@ -105,8 +105,7 @@ impl Subscription {
         }
         if let Some(topic) = self.topics.iter().find(|topic| !is_topic_name(topic)) {
             let hint = if topic.contains(['*', '^', '$', '|']) { "; for a pattern there is subscribe_pattern" } else { "" };
-            let why = format!("{topic:?} is no topic name: {TOPIC_NAME_RULE}{hint}");
-            return Err(invalid("subscribe", why));
+            return Err(invalid("subscribe", no_topic_name(topic) + hint));
         }
         let topics = self.topics.iter().map(|topic| topic.as_str().into()).collect();
         let pattern = TopicPattern::new(&self.patterns, &self.excluded, self.internal).map_err(|error| {
@@ -164,7 +163,7 @@ pub(super) fn select_partitions(partitions: &[TopicPartition]) -> Result<Selecti
         return invalid("name at least one partition".into());
     }
     if let Some(partition) = partitions.iter().find(|partition| !is_topic_name(partition.topic())) {
-        return invalid(format!("{:?} is no topic name: {TOPIC_NAME_RULE}", partition.topic()));
+        return invalid(no_topic_name(partition.topic()));
     }
     if let Some(partition) = partitions.iter().find(|partition| partition.partition() < 0) {
         return invalid(format!("{partition:?} is no partition: they are counted from 0"));

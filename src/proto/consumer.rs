@@ -817,7 +817,7 @@ impl Consumer {
         // With less than all that matches, the group would rebalance for nothing.
         let Some(matching) = self.cluster.matching_topics() else { return };
         let topics = self.selection.topics.union(matching).cloned().collect();
-        let Selection { server_pattern: pattern, partitions, .. } = self.selection.clone();
+        let (pattern, partitions) = (self.selection.server_pattern.clone(), self.selection.partitions.clone());
         if let Some(pattern) = pattern.as_deref().filter(|_| !self.group.may_take_pattern()) {
             let group = self.group.group().map_or("", |group| group);
             let what = format!(

@@ -126,13 +126,8 @@ fn a_record_larger_than_any_limit_of_a_fetch_is_read_whole() {
     assert_eq!(world.problem_kinds(client), []);
 }
 
-/// Elsewhere, a topic that was deleted and made anew was never read again, with 1,000 errors a second (franz-go 1.22).
-#[test]
-fn a_topic_made_anew_is_read_from_its_beginning() {
-    let mut world = World::new(1);
-    world.produce(0, 30);
-    let client = world.at_least_once();
-    world.finish(secs(5));
+/// Deletes the topic, and creates it with one partition and 20 records after a while in which it is looked for without haste.
+pub(super) fn make_orders_anew(world: &mut World) {
     world.delete("orders");
     world.run(secs(30));
     let seen = world.requests.len();
@@ -141,6 +136,16 @@ fn a_topic_made_anew_is_read_from_its_beginning() {
     // The offsets went with the topic.
     world.create("orders", 1);
     world.produce(0, 20);
+}
+
+/// Elsewhere, a topic that was deleted and made anew was never read again, with 1,000 errors a second (franz-go 1.22).
+#[test]
+fn a_topic_made_anew_is_read_from_its_beginning() {
+    let mut world = World::new(1);
+    world.produce(0, 30);
+    let client = world.at_least_once();
+    world.finish(secs(5));
+    make_orders_anew(&mut world);
     world.finish(secs(30));
     assert_eq!(world.handed_out(&orders(0)), (0..20).collect::<Vec<_>>());
     assert!(world.clients[client].problems.len() <= 3, "{:?}", world.clients[client].problems);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ottla_mock::{Api, Release, ResponseError, Settings, Verdict};
 
 use super::{
+    fetching::make_orders_anew,
     user::Records,
     world::{GROUP, World, builder_of_nothing, ms, orders, secs},
 };
@@ -170,13 +171,7 @@ fn a_topic_made_anew_is_read_from_its_beginning() {
             world.produce(0, 30);
             let client = read(&mut world, builder);
             world.run(secs(5));
-            world.delete("orders");
-            world.run(secs(30));
-            let seen = world.requests.len();
-            world.run(secs(60));
-            assert!(world.requests.len() - seen <= 300, "{} requests in a minute", world.requests.len() - seen);
-            world.create("orders", 1);
-            world.produce(0, 20);
+            make_orders_anew(&mut world);
             world.run(secs(30));
             assert_eq!(handed(&world, client, &orders(0)), (0..20).collect::<Vec<_>>());
             assert_eq!(holds(&world, client), ["orders-0"]);

@@ -39,6 +39,27 @@ fn partitions(topics: &[(&str, i32)]) -> Vec<String> {
     all
 }
 
+fn seen(members: &[&Member]) -> usize {
+    members.iter().map(|member| member.seen().len()).sum()
+}
+
+/// Two members share the topic that matches, with 10 records in each of its 2 partitions, and so they do with another as long as there is one.
+async fn a_match_comes_and_goes(kafka: &Kafka, base: &str, members: [&Member; 2]) {
+    let late = format!("{base}-late");
+    eventually_async("both share what matches", DEADLINE, || {
+        held(&members) == partitions(&[(base, 2)]) && members.iter().all(|member| member.handle.assignment().len() == 1)
+    })
+    .await;
+    created(kafka, &late, 2).await;
+    kafka.produce(&late, 2, 10);
+    eventually_async("what comes later is read", DEADLINE, || {
+        held(&members) == partitions(&[(base, 2), (&late, 2)]) && seen(&members) == 40
+    })
+    .await;
+    kafka.admin.delete_topic(&late).unwrap();
+    eventually_async("what goes is let go of", DEADLINE, || held(&members) == partitions(&[(base, 2)])).await;
+}
+
 /// Two members by pattern: topics come and go, excluded ones and Kafka's own are never read, and nothing is read twice.
 async fn what_matches_is_read(kafka: &Kafka, protocol: GroupProtocol) {
     let (base, group) = (kafka.topic("pattern", 2), kafka.group("pattern"));
@@ -51,24 +72,9 @@ async fn what_matches_is_read(kafka: &Kafka, protocol: GroupProtocol) {
     };
     let (one, other) = (Member::join(settings()).await, Member::join(settings()).await);
     let members = [&one, &other];
-    eventually_async("both share what matches", DEADLINE, || {
-        held(&members) == partitions(&[(&base, 2)]) && members.iter().all(|member| member.handle.assignment().len() == 1)
-    })
-    .await;
-    created(kafka, &name("-late"), 2).await;
-    kafka.produce(&name("-late"), 2, 10);
-    eventually_async("what comes later is read", DEADLINE, || {
-        held(&members) == partitions(&[(&base, 2), (&name("-late"), 2)])
-            && members.iter().map(|member| member.seen().len()).sum::<usize>() == 40
-    })
-    .await;
-    kafka.admin.delete_topic(&name("-late")).unwrap();
-    eventually_async("what goes is let go of", DEADLINE, || held(&members) == partitions(&[(&base, 2)])).await;
+    a_match_comes_and_goes(kafka, &base, members).await;
     kafka.produce(&base, 2, 10);
-    eventually_async("and the rest is read on", DEADLINE, || {
-        members.iter().map(|member| member.seen().len()).sum::<usize>() == 60
-    })
-    .await;
+    eventually_async("and the rest is read on", DEADLINE, || seen(&members) == 60).await;
     assert_eq!([one.errors(), other.errors()], [[""; 0]; 2]);
     one.leave().await;
     other.leave().await;
@@ -108,26 +114,14 @@ async fn what_the_coordinator_finds_to_match_is_read() {
         || by_server_pattern(kafka, &group, &format!(r"{base}(-\p{{Ll}}{{1,4}})?")).metadata_max_age(Duration::from_secs(3600));
     let (one, other) = (Member::join(settings()).await, Member::join(settings()).await);
     let members = [&one, &other];
-    let seen = || members.iter().map(|member| member.seen().len()).sum::<usize>();
-    eventually_async("both share what matches", DEADLINE, || {
-        held(&members) == partitions(&[(&base, 2)]) && members.iter().all(|member| member.handle.assignment().len() == 1)
-    })
-    .await;
-    created(kafka, &name("-late"), 2).await;
-    kafka.produce(&name("-late"), 2, 10);
-    eventually_async("what comes later is read", DEADLINE, || {
-        held(&members) == partitions(&[(&base, 2), (&name("-late"), 2)]) && seen() == 40
-    })
-    .await;
-    kafka.admin.delete_topic(&name("-late")).unwrap();
-    eventually_async("what goes is let go of", DEADLINE, || held(&members) == partitions(&[(&base, 2)])).await;
+    a_match_comes_and_goes(kafka, &base, members).await;
     created(kafka, &name("-another"), 1).await;
     kafka.produce(&name("-another"), 1, 10);
     for member in members {
         member.handle.subscribe(Subscription::new().server_pattern(format!("{base}-an.*"))).unwrap();
     }
     eventually_async("another pattern has others match", DEADLINE, || {
-        held(&members) == partitions(&[(&name("-another"), 1)]) && seen() == 50
+        held(&members) == partitions(&[(&name("-another"), 1)]) && seen(&members) == 50
     })
     .await;
     assert_eq!(kafka.committed(&group, &base).into_values().collect::<Vec<_>>(), [10; 2], "what went was committed");

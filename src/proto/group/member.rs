@@ -28,6 +28,17 @@ macro_rules! any {
     };
 }
 
+/// Does the same for a member of a group, by whichever protocol; who is nobody's member has nothing to do with it.
+macro_rules! joined {
+    ($self:ident, $member:ident => $act:expr, else $other:expr) => {
+        match $self {
+            Self::Classic($member) => $act,
+            Self::Kip848($member) => $act,
+            Self::Standalone(_) => $other,
+        }
+    };
+}
+
 impl GroupMember {
     pub(crate) fn new(config: MemberConfig) -> Self {
         match config {
@@ -45,17 +56,13 @@ impl GroupMember {
         match self {
             Self::Classic(member) => member.handle_subscribe(now, topics, is_asked),
             Self::Kip848(member) => member.handle_subscribe(now, topics, pattern),
-            Self::Standalone(member) => member.handle_subscribe(now, topics, &partitions),
+            Self::Standalone(member) => member.handle_subscribe(now, topics, partitions),
         }
     }
 
     pub(crate) fn handle_coordinator(&mut self, now: Instant, known: bool) {
-        match self {
-            Self::Classic(member) => member.handle_coordinator(now, known),
-            Self::Kip848(member) => member.handle_coordinator(now, known),
-            // It has nothing to say to one; commits do.
-            Self::Standalone(_) => {}
-        }
+        // It has nothing to say to one; commits do.
+        joined!(self, member => member.handle_coordinator(now, known), else {});
     }
 
     pub(crate) fn handle_metadata(&mut self, now: Instant, view: &ClusterView) {
@@ -67,29 +74,17 @@ impl GroupMember {
     }
 
     pub(crate) fn handle_member_error(&mut self, now: Instant, sent: &Membership, code: ErrorCode) {
-        match self {
-            Self::Classic(member) => member.handle_member_error(now, sent, code),
-            Self::Kip848(member) => member.handle_member_error(now, sent, code),
-            // There is no membership that could be over.
-            Self::Standalone(_) => {}
-        }
+        // There is no membership that could be over.
+        joined!(self, member => member.handle_member_error(now, sent, code), else {});
     }
 
     pub(crate) fn handle_stalled(&mut self, now: Instant) {
-        match self {
-            Self::Classic(member) => member.handle_stalled(now),
-            Self::Kip848(member) => member.handle_stalled(now),
-            // Nobody waits for its partitions.
-            Self::Standalone(_) => {}
-        }
+        // Nobody waits for its partitions.
+        joined!(self, member => member.handle_stalled(now), else {});
     }
 
     pub(crate) fn handle_resumed(&mut self, now: Instant) {
-        match self {
-            Self::Classic(member) => member.handle_resumed(now),
-            Self::Kip848(member) => member.handle_resumed(now),
-            Self::Standalone(_) => {}
-        }
+        joined!(self, member => member.handle_resumed(now), else {});
     }
 
     pub(crate) fn handle_leave(&mut self, now: Instant, reason: String) {
@@ -102,11 +97,9 @@ impl GroupMember {
     }
 
     pub(crate) fn handle_answer(&mut self, now: Instant, call: u64, answer: Answer) {
-        match self {
-            Self::Classic(member) => member.handle_answer(now, call, answer),
-            Self::Kip848(member) => member.handle_answer(now, call, answer),
-            Self::Standalone(_) => _ = invariant!(false, "an answer to somebody who asks nothing"),
-        }
+        joined!(self, member => member.handle_answer(now, call, answer), else {
+            invariant!(false, "an answer to somebody who asks nothing");
+        });
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -115,19 +108,13 @@ impl GroupMember {
 
     /// Goes on by the other protocol: the answer to `GroupEvent::OtherProtocol`. Nothing is joined or held any more.
     pub(crate) fn change_protocol(&mut self, now: Instant, view: &ClusterView) {
-        let (other, known, topics) = match self {
-            Self::Classic(member) => {
-                let other = Self::Kip848(Box::new(Kip848::new(member.config().clone())));
-                (other, member.is_coordinator_known(), member.subscription().to_vec())
-            }
-            Self::Kip848(member) => {
-                let other = Self::Classic(Box::new(Classic::new(member.config().clone())));
-                (other, member.is_coordinator_known(), member.subscription().to_vec())
-            }
-            // It speaks neither.
-            Self::Standalone(_) => return,
+        let (config, known, topics) = joined!(self, member => {
+            (member.config().clone(), member.is_coordinator_known(), member.subscription().to_vec())
+        }, else { return });
+        *self = match self {
+            Self::Kip848(_) => Self::Classic(Box::new(Classic::new(config))),
+            _ => Self::Kip848(Box::new(Kip848::new(config))),
         };
-        *self = other;
         self.handle_metadata(now, view);
         self.handle_coordinator(now, known);
         // Who has a pattern for the coordinator does not change, and a classic member has none.
@@ -140,11 +127,7 @@ impl GroupMember {
 
     /// The group that it is a member of; `None`: of none.
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Classic(member) => Some(&member.config().group),
-            Self::Kip848(member) => Some(&member.config().group),
-            Self::Standalone(_) => None,
-        }
+        joined!(self, member => Some(&member.config().group), else None)
     }
 
     /// Whether the coordinator can be told a pattern, and matches it.

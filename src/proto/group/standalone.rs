@@ -89,9 +89,9 @@ impl Standalone {
     }
 
     /// Replaces what is wanted: topics with all their partitions, and partitions.
-    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, partitions: &BTreeSet<TopicPartition>) {
+    pub(crate) fn handle_subscribe(&mut self, now: Instant, topics: Vec<Arc<str>>, partitions: BTreeSet<TopicPartition>) {
         self.topics = topics.into_iter().collect();
-        self.partitions.clone_from(partitions);
+        self.partitions = partitions;
         self.reconcile(now);
     }
 
@@ -264,10 +264,10 @@ mod tests {
         for (number, (happens, told)) in script.iter().enumerate() {
             match happens {
                 Topics(topics) => {
-                    machine.handle_subscribe(now, topics.iter().map(|&topic| topic.into()).collect(), &BTreeSet::new());
+                    machine.handle_subscribe(now, topics.iter().map(|&topic| topic.into()).collect(), BTreeSet::new());
                 }
                 Partitions(partitions) => {
-                    machine.handle_subscribe(now, Vec::new(), &partitions.iter().map(|&named| named.into()).collect());
+                    machine.handle_subscribe(now, Vec::new(), partitions.iter().map(|&named| named.into()).collect());
                 }
                 Metadata(topics) => machine.handle_metadata(now, &view(topics)),
                 Released => machine.handle_released(now),

@@ -10,10 +10,7 @@ mod errors;
 mod lookup;
 mod positions;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use committer::{CommitEvent, CommitFailure, Committer, CommitterConfig};
 pub(crate) use lookup::{Commit, Found, Listed, Lookup, LookupConfig, LookupEvent, Outcome, Question};
@@ -32,9 +29,4 @@ fn first_words<T>(waiting: &BTreeSet<TopicPartition>, answered: Vec<(TopicPartit
         }
     }
     words
-}
-
-/// For whom something is looked up, for the text of an error.
-fn for_group(group: Option<&Arc<str>>) -> String {
-    group.map(|group| format!(" for group {group}")).unwrap_or_default()
 }

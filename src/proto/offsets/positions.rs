@@ -24,7 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::for_group;
 use crate::{
     model::{BrokerId, LeaderEpoch, Offset, Position, TopicPartition},
     proto::{
@@ -490,7 +489,7 @@ impl Positions {
     fn say(&mut self, partition: &TopicPartition, kind: ProblemKind, code: Option<ErrorCode>, what: String) {
         let Some(entry) = self.entries.get_mut(partition) else { return };
         if entry.said.replace(kind) != Some(kind) {
-            let what = format!("cannot find where to read {partition}{}: {what}", for_group(self.config.group.as_ref()));
+            let what = format!("cannot find where to read {partition}{}: {what}", self.for_group());
             let partition = Some(partition.clone());
             self.events.push_back(PositionEvent::Problem(Problem { kind, partition, code, what, fatal: false }));
         }

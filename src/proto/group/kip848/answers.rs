@@ -96,14 +96,8 @@ impl Kip848 {
                     self.coordinator_lost(why);
                 }
             }
-            Reaction::Rejoin | Reaction::RejoinAsNew => {
-                // The first time at once; a coordinator that fences again and again is not asked without end.
-                let wait = self.backoff.fail(&mut self.rng);
-                self.rejoin(now, &why, if self.backoff.failures() == 1 { Duration::ZERO } else { wait });
-                if reaction == Reaction::RejoinAsNew {
-                    self.forget_membership(false);
-                }
-            }
+            Reaction::Rejoin => self.rejoin_soon(now, &why),
+            Reaction::RejoinAsNew => self.rejoin_as_new(now, &why),
             Reaction::FallBack if self.may_fall_back() => self.fall_back(now, call, &why),
             Reaction::FallBack => self.refuse(ProblemKind::Incompatible, code, message),
             Reaction::Lasting(kind) => {
@@ -154,9 +148,19 @@ impl Kip848 {
             info!(group = %self.config.group, why, "the group is joined by the classic protocol");
             self.events.push_back(GroupEvent::OtherProtocol);
         } else {
-            self.rejoin(now, why, Duration::ZERO);
-            self.forget_membership(false);
+            self.rejoin_as_new(now, why);
         }
+    }
+
+    fn rejoin_as_new(&mut self, now: Instant, why: &str) {
+        self.rejoin_soon(now, why);
+        self.forget_membership(false);
+    }
+
+    /// The first time at once; a coordinator that fences again and again is not asked without end.
+    fn rejoin_soon(&mut self, now: Instant, why: &str) {
+        let wait = self.backoff.fail(&mut self.rng);
+        self.rejoin(now, why, if self.backoff.failures() == 1 { Duration::ZERO } else { wait });
     }
 
     fn on_left(&mut self, now: Instant, code: ErrorCode) {

@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     error::{OffsetsError, OffsetsErrorKind},
-    model::{BrokerId, Position, TOPIC_NAME_RULE, TopicOrPartition, TopicPartition, is_topic_name},
+    model::{BrokerId, Position, TopicOrPartition, TopicPartition, is_topic_name, no_topic_name},
     proto::{
         Ask, ClusterView, Deadline, MISSING_AFTER, Owner, Target,
         backoff::{Backoff, Pace, Rng},
@@ -570,7 +570,7 @@ fn see(view: &ClusterView, topic: &str, number: Option<i32>) -> Sight {
 /// No topic can have this name.
 fn no_name(topic: Arc<str>) -> OffsetsError {
     let shown: String = topic.chars().take(TOPIC_NAME_SHOWN).collect();
-    let message = format!("{shown:?} is no topic name: {TOPIC_NAME_RULE}; check it");
+    let message = format!("{}; check it", no_topic_name(&shown));
     OffsetsError { kind: OffsetsErrorKind::UnknownTopic, topic: Some(topic), partition: None, message }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         invariant,
         offsets::{
             errors::{self, CoordinatorVerdict, LeaderVerdict},
-            first_words, for_group,
+            first_words,
         },
     },
     wire::{EpochEnd, ErrorCode, FetchedOffset, ListedOffset, OffsetFetchResponse, Response, Timestamp},
@@ -75,13 +75,12 @@ impl Positions {
             }
             CallError::Unsupported { .. } => {
                 self.leave_alone(now, kind, LASTING_RETRY);
-                let what = format!("cannot find where to start reading{}: {error}", for_group(self.config.group.as_ref()));
+                let what = format!("cannot find where to start reading{}: {error}", self.for_group());
                 self.say_of_peer(kind, ProblemKind::Incompatible, None, format!("{what}; upgrade the brokers"), false);
             }
             CallError::Malformed(_) => {
                 self.back_off(now, kind);
-                let what =
-                    format!("cannot find where to start reading{}: {error}; trying again", for_group(self.config.group.as_ref()));
+                let what = format!("cannot find where to start reading{}: {error}; trying again", self.for_group());
                 self.say_of_peer(kind, ProblemKind::Protocol, None, what, false);
             }
         }
@@ -190,6 +189,11 @@ impl Positions {
             }
             _ => {}
         }
+    }
+
+    /// For whom it is looked up, for the text of an error.
+    pub(super) fn for_group(&self) -> String {
+        self.config.group.as_deref().map(|group| format!(" for group {group}")).unwrap_or_default()
     }
 
     fn group(&self) -> &str {
