@@ -13,8 +13,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let topic = args.next().unwrap_or_else(|| "orders".into());
     let group = args.next().unwrap_or_else(|| "orders-worker".into());
 
-    let mut records = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).connect().await?.at_least_once();
-    let mut events = records.handle().events();
+    let consumer = Consumer::builder(group, bootstrap.split(',')).subscribe([topic]).connect().await?;
+    let mut events = consumer.handle().events(); // before the group is joined: nothing is missed
+    let mut records = consumer.at_least_once();
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             match event {

@@ -22,7 +22,7 @@ use crate::{
 /// 5 minutes of that the stream ends.
 ///
 /// Where a broker limits how long a connection may last (`connections.max.reauth.ms`), each one authenticates anew at about 90 % of that
-/// time (KIP-368): requests in flight are answered first, and those that come meanwhile wait.
+/// time, and a second before its end at the latest (KIP-368): requests in flight are answered first, and those that come meanwhile wait.
 ///
 /// Passwords and tokens appear in no log, no error and no `Debug`, and ottla overwrites its copies of them when it drops them.
 ///

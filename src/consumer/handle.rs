@@ -246,7 +246,8 @@ impl Handle {
         self.inbox.stats()
     }
 
-    /// Returns a stream of what the group does from now on: for logs, metrics and tests.
+    /// Returns a stream of what the group does from now on: for logs, metrics and tests. Who wants the first assignment, too, asks
+    /// [`Consumer::handle`](crate::Consumer::handle) for it before a delivery mode is chosen.
     ///
     /// A listener that falls 1,024 events behind misses what comes until it has caught up; it never holds up the consumer.
     pub fn events(&self) -> Events {

@@ -197,10 +197,11 @@ async fn without_a_group_nothing_is_committed_and_everything_else_is_there() {
     drop(batch);
     batches.close(Duration::ZERO).await.unwrap();
 
-    let mut records =
-        standalone(kafka).assign([(&*topic, 0)]).offset_reset(OffsetReset::Latest).connect().await.unwrap().at_least_once();
-    let handle = records.handle();
+    let consumer = standalone(kafka).assign([(&*topic, 0)]).offset_reset(OffsetReset::Latest).connect().await.unwrap();
+    let handle = consumer.handle();
+    // Nobody has to be asked for partitions: they are assigned as soon as the mode is chosen.
     let mut events = handle.events();
+    let mut records = consumer.at_least_once();
     let next = tokio::spawn(async move { (records.next().await.unwrap().unwrap(), records) });
     let assigned = tokio::time::timeout(DEADLINE, events.next()).await.unwrap().unwrap();
     assert!(

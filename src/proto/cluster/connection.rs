@@ -111,6 +111,9 @@ const CONNECT_TIMEOUTS_MAX: u32 = 12;
 /// all of a client's do at once (KIP-368).
 const RENEW_AT: u32 = 85;
 const RENEW_SPREAD: u32 = 10;
+/// The least that is left then of a session, for what is on its way to the broker, which closes the connection over any request that it
+/// reads after the end.
+const RENEW_BEFORE: Duration = Duration::from_secs(1);
 /// Longer than any session.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A broker takes no second authentication within a second of the first.
@@ -170,6 +173,19 @@ struct InFlight {
     written: Instant,
     timeout: Duration,
     deadline: Instant,
+}
+
+/// How long what was shown is good for.
+struct Session {
+    began: Instant,
+    lifetime: Duration,
+}
+
+impl Session {
+    fn renew_at(&self, id: ConnId) -> Instant {
+        let part = RENEW_AT + (id.0 % u64::from(RENEW_SPREAD)) as u32;
+        self.began + (self.lifetime * part / 100).min(self.lifetime.saturating_sub(RENEW_BEFORE))
+    }
 }
 
 impl Connection {
@@ -299,7 +315,7 @@ impl Connection {
             (Some(expected), Some(got)) if expected == got => self.in_flight.pop_front(),
             (expected, got) => return Err(self.out_of_order(expected, got)),
         };
-        let Some(InFlight { api, version, owner, .. }) = next else {
+        let Some(InFlight { api, version, owner, written, .. }) = next else {
             return Err(self.out_of_order(None, correlation));
         };
         let answer = (settings.codec.decode)(api, version, frame.slice(4..));
@@ -313,7 +329,7 @@ impl Connection {
             None => match answer {
                 Ok(Response::ApiVersions(answer)) => self.handle_handshake(now, version, answer, settings, out),
                 Ok(Response::SaslHandshake(answer)) => self.handle_sasl_handshake(now, answer, settings, out),
-                Ok(Response::SaslAuthenticate(answer)) => self.handle_sasl_answer(now, &answer, settings, out),
+                Ok(Response::SaslAuthenticate(answer)) => self.handle_sasl_answer(now, written, &answer, settings, out),
                 Ok(_) => Err(Fault::Handshake(format!("not an answer to {api:?}"))),
                 Err(malformed) => Err(Fault::Handshake(malformed.to_string())),
             },
@@ -487,12 +503,15 @@ impl Connection {
     fn handle_sasl_answer(
         &mut self,
         now: Instant,
+        written: Instant,
         answer: &SaslAuthenticateResponse,
         settings: &Settings,
         out: &mut Outbox,
     ) -> Result<Received, Fault> {
         if answer.error == ErrorCode::NONE {
-            return self.handle_sasl_message(now, &answer.challenge, answer.session_lifetime, settings, out);
+            // The session began somewhere between question and answer.
+            let session = answer.session_lifetime.map(|lifetime| Session { began: written, lifetime: lifetime.min(FOREVER) });
+            return self.handle_sasl_message(now, &answer.challenge, session, settings, out);
         }
         let mut why = answer.error.to_string();
         if let Some(message) = answer.message.as_deref().filter(|message| !message.is_empty()) {
@@ -511,7 +530,7 @@ impl Connection {
         &mut self,
         now: Instant,
         message: &[u8],
-        lifetime: Option<Duration>,
+        session: Option<Session>,
         settings: &Settings,
         out: &mut Outbox,
     ) -> Result<Received, Fault> {
@@ -527,8 +546,7 @@ impl Connection {
                 Ok(Received::Shaking)
             }
             Next::Done => {
-                let part = RENEW_AT + (self.id.0 % u64::from(RENEW_SPREAD)) as u32;
-                let renew = lifetime.map(|lifetime| now + (lifetime.min(FOREVER) * part / 100).max(RENEW_AFTER_MIN));
+                let renew = session.map(|session| session.renew_at(self.id).max(now + RENEW_AFTER_MIN));
                 self.become_ready(now, apis, renew, settings, out);
                 Ok(if anew { Received::Renewed } else { Received::Ready })
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::world::{Mode, World, addr, config, ms, names, secs, topic};
 use crate::{
     model::{BrokerId, Generation},
@@ -10,7 +12,7 @@ use crate::{
         cluster::{ClusterConfig, ClusterEvent, Credentials, SaslConfig, Token},
     },
     secret::Secret,
-    wire::{Api, ApiRange, ErrorCode, MemberRequest, Request, Response},
+    wire::{Api, ApiRange, ErrorCode, MemberRequest, Request, Response, SaslAuthenticateResponse},
 };
 
 fn with(credentials: Credentials) -> ClusterConfig {
@@ -172,6 +174,24 @@ fn a_session_is_renewed_before_it_ends_and_no_request_is_lost() {
     assert_eq!(world.connects.len(), connects, "nothing was opened anew");
     assert!(world.problems().is_empty(), "{:?}", world.problems());
     assert!(matches!(world.coordinator_events()[..], [ClusterEvent::CoordinatorKnown(_)]), "{:?}", world.coordinator_events());
+}
+
+/// A busy machine: the answer that begins a session of 4 s comes late, and what is asked next takes as long to get there.
+#[test]
+fn a_short_session_is_counted_from_the_question_and_renewed_a_second_before_its_end() {
+    let mut world = World::new(1, ClusterConfig { sasl: plain().sasl, ..config(&["b1"]) });
+    world.with(|cluster, now| cluster.want_topics(now, names(["t"])));
+    world.sim("b1").holds.insert(Api::SaslAuthenticate);
+    world.run(secs(1));
+    let [asked] = world.sent(Api::SaslAuthenticate)[..] else { panic!("one connection") };
+    world.sim("b1").holds.clear();
+    let session_lifetime = Some(secs(4));
+    let answer = SaslAuthenticateResponse { error: ErrorCode::NONE, message: None, challenge: Bytes::new(), session_lifetime };
+    world.release("b1", Response::SaslAuthenticate(answer));
+    world.run(secs(3));
+    let renewed = world.sent(Api::SaslHandshake)[1];
+    assert!(renewed <= asked + secs(3) + ms(2), "asked at {asked:?}, renewed at {renewed:?}");
+    assert!(renewed >= secs(2), "no sooner than the broker takes it: {renewed:?}");
 }
 
 #[test]
