@@ -41,6 +41,8 @@ pub(crate) enum Bug {
     RefetchKept,
     /// What is handed back is given up before what was finished of it is committed.
     AcknowledgeBeforeCommit,
+    /// What was finished of a partition that is lost is committed under the next epoch, which is somebody else's there.
+    CommitUnderNextEpoch,
     /// What an assignment names and metadata do not know yet is forgotten.
     DropUnresolvedTopics,
     /// What a fetch session was told to forget is taken for known there, when it is wanted again.
@@ -48,7 +50,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::CommitHandedOut,
         Self::CommitFetchPosition,
         Self::DeliverAfterRevocation,
@@ -66,6 +68,7 @@ impl Bug {
         Self::BelieveStaleClaims,
         Self::RefetchKept,
         Self::AcknowledgeBeforeCommit,
+        Self::CommitUnderNextEpoch,
         Self::DropUnresolvedTopics,
         Self::KeepForgotten,
     ];

@@ -216,7 +216,7 @@ impl Committer {
 
     /// Lets a partition go: what is dirty is forgotten, and what is in flight only answers its tickets.
     pub(crate) fn remove(&mut self, handle: &PartitionHandle) {
-        if self.entry(handle).is_none() {
+        if self.entry(handle).is_none() || planted!(CommitUnderNextEpoch) {
             return;
         }
         if let Some(entry) = self.entries.remove(&handle.partition) {
