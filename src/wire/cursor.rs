@@ -31,6 +31,10 @@ impl Cursor {
         Self { api, version, bytes, at: 0, end, entries_left: ENTRIES_MAX }
     }
 
+    pub(super) fn api(&self) -> Api {
+        self.api
+    }
+
     pub(super) fn version(&self) -> i16 {
         self.version
     }
@@ -43,6 +47,11 @@ impl Cursor {
     /// Compact lengths and tagged fields, instead of fixed lengths and none.
     pub(super) fn is_flexible(&self) -> bool {
         self.version >= self.api.flexible_from()
+    }
+
+    /// Whether a broker that answers so makes its client wait afterwards, if it has to wait.
+    pub(super) fn throttles(&self) -> bool {
+        self.api.throttles_from().is_some_and(|from| self.version >= from)
     }
 
     /// Says what is wrong at the current place.

@@ -15,6 +15,9 @@ use crate::model::{BrokerId, Generation, LeaderEpoch, Offset, Position, TopicId,
 /// What a broker may say in its own words about an error.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
+/// How long a client is made to wait at most: a quota's window is shorter, unless somebody has said so.
+const THROTTLE_MAX: Duration = Duration::from_secs(30);
+
 /// The longest name of the DNS has 253 characters.
 const HOST_LEN_MAX: usize = 255;
 
@@ -25,17 +28,12 @@ impl Response {
     ///
     /// [`Malformed`] when the bytes do not make sense as a whole.
     pub(crate) fn decode(api: Api, version: i16, body: Bytes) -> Result<Self, Malformed> {
-        // A broker that does not know the version asked says so at version 0, the one that every client can read.
-        let refused = api == Api::ApiVersions && body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
-        let mut cursor = Cursor::new(api, if refused { 0 } else { version }, body);
+        let mut cursor = cursor(api, version, body);
         let c = &mut cursor;
         if !api.versions().contains(&version) {
             return Err(c.malformed("a version that ottla does not speak"));
         }
-        // The header's. That of ApiVersions has none at any version, for the same reason.
-        if api != Api::ApiVersions {
-            c.skip_tagged_fields()?;
-        }
+        header(c)?;
         let response = match api {
             Api::ApiVersions => Self::ApiVersions(api_versions(c)?),
             Api::Metadata => Self::Metadata(metadata(c)?),
@@ -56,22 +54,56 @@ impl Response {
         cursor.finish()?;
         Ok(response)
     }
+
+    /// Reads from an answer, as [`decode`](Self::decode), for how long the broker does not listen to the connection after it.
+    pub(crate) fn throttle(api: Api, version: i16, body: &Bytes) -> Duration {
+        let c = &mut cursor(api, version, body.clone());
+        if !c.throttles() {
+            return Duration::ZERO;
+        }
+        let mut read = || {
+            header(c)?;
+            // The handshake's answer has its list first.
+            if api == Api::ApiVersions {
+                api_ranges(c)?;
+            }
+            throttle(c)
+        };
+        // What is malformed is said by who decodes it.
+        read().unwrap_or_default()
+    }
 }
 
-fn api_versions(c: &mut Cursor) -> Result<ApiVersionsResponse, Malformed> {
+fn cursor(api: Api, version: i16, body: Bytes) -> Cursor {
+    // A broker that does not know the version asked says so at version 0, the one that every client can read.
+    let refused = api == Api::ApiVersions && body.starts_with(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes());
+    Cursor::new(api, if refused { 0 } else { version }, body)
+}
+
+/// Passes over what is left of the header. That of ApiVersions has no tagged fields at any version, so that every client can read it.
+fn header(c: &mut Cursor) -> Result<(), Malformed> {
+    if c.api() == Api::ApiVersions { Ok(()) } else { c.skip_tagged_fields() }
+}
+
+fn api_ranges(c: &mut Cursor) -> Result<(ErrorCode, Vec<ApiRange>), Malformed> {
     let error = error_code(c)?;
     let apis = c.array(|c| {
         let range = ApiRange { key: c.i16()?, min: c.i16()?, max: c.i16()? };
         c.skip_tagged_fields()?;
         Ok(range)
     })?;
-    throttle(c, 1)?;
+    Ok((error, apis))
+}
+
+fn api_versions(c: &mut Cursor) -> Result<ApiVersionsResponse, Malformed> {
+    let (error, apis) = api_ranges(c)?;
+    skip_throttle(c, 1)?;
     c.skip_tagged_fields()?;
     Ok(ApiVersionsResponse { error, apis })
 }
 
 fn metadata(c: &mut Cursor) -> Result<MetadataResponse, Malformed> {
-    throttle(c, 3)?;
+    skip_throttle(c, 3)?;
     let brokers = c.array(broker)?;
     let cluster_id = c.nullable_string()?;
     let _controller_id = c.i32()?;
@@ -112,7 +144,7 @@ fn metadata_partition(c: &mut Cursor) -> Result<MetadataPartition, Malformed> {
 }
 
 fn find_coordinator(c: &mut Cursor) -> Result<CoordinatorResponse, Malformed> {
-    throttle(c, 1)?;
+    skip_throttle(c, 1)?;
     if c.version() >= 4 {
         let coordinators = c.array(|c| {
             let _key = c.string()?;
@@ -151,7 +183,7 @@ fn coordinator(
 }
 
 fn join_group(c: &mut Cursor) -> Result<JoinGroupResponse, Malformed> {
-    throttle(c, 2)?;
+    skip_throttle(c, 2)?;
     let error = error_code(c)?;
     let generation = Generation(c.i32()?);
     let (protocol_type, protocol) =
@@ -171,7 +203,7 @@ fn join_group(c: &mut Cursor) -> Result<JoinGroupResponse, Malformed> {
 }
 
 fn consumer_group_heartbeat(c: &mut Cursor) -> Result<ConsumerHeartbeatResponse, Malformed> {
-    throttle(c, 0)?;
+    skip_throttle(c, 0)?;
     let (error, message) = (error_code(c)?, c.nullable_string()?);
     let _member_id = c.nullable_string()?;
     let epoch = Generation(c.i32()?);
@@ -198,7 +230,7 @@ fn consumer_group_heartbeat(c: &mut Cursor) -> Result<ConsumerHeartbeatResponse,
 }
 
 fn sync_group(c: &mut Cursor) -> Result<SyncGroupResponse, Malformed> {
-    throttle(c, 1)?;
+    skip_throttle(c, 1)?;
     let error = error_code(c)?;
     let (protocol_type, protocol) = if c.version() >= 5 { (c.nullable_string()?, c.nullable_string()?) } else { (None, None) };
     let assignment = c.bytes()?;
@@ -207,14 +239,14 @@ fn sync_group(c: &mut Cursor) -> Result<SyncGroupResponse, Malformed> {
 }
 
 fn heartbeat(c: &mut Cursor) -> Result<ErrorCode, Malformed> {
-    throttle(c, 1)?;
+    skip_throttle(c, 1)?;
     let error = error_code(c)?;
     c.skip_tagged_fields()?;
     Ok(error)
 }
 
 fn leave_group(c: &mut Cursor) -> Result<LeaveGroupResponse, Malformed> {
-    throttle(c, 1)?;
+    skip_throttle(c, 1)?;
     let error = error_code(c)?;
     let members = if c.version() < 3 {
         Vec::new()
@@ -232,14 +264,14 @@ fn leave_group(c: &mut Cursor) -> Result<LeaveGroupResponse, Malformed> {
 }
 
 fn offset_commit(c: &mut Cursor) -> Result<Vec<(TopicPartition, ErrorCode)>, Malformed> {
-    throttle(c, 3)?;
+    skip_throttle(c, 3)?;
     let partitions = topics(c, |c| Ok((partition_number(c)?, error_code(c)?)))?;
     c.skip_tagged_fields()?;
     Ok(partitions)
 }
 
 fn offset_fetch(c: &mut Cursor) -> Result<OffsetFetchResponse, Malformed> {
-    throttle(c, 3)?;
+    skip_throttle(c, 3)?;
     if c.version() >= 8 {
         let groups = c.array(|c| {
             let _group_id = c.string()?;
@@ -268,7 +300,7 @@ fn fetched_offset(c: &mut Cursor) -> Result<(i32, FetchedOffset), Malformed> {
 }
 
 fn list_offsets(c: &mut Cursor) -> Result<Vec<(TopicPartition, ListedOffset)>, Malformed> {
-    throttle(c, 2)?;
+    skip_throttle(c, 2)?;
     let partitions = topics(c, |c| {
         let number = partition_number(c)?;
         let error = error_code(c)?;
@@ -283,7 +315,7 @@ fn list_offsets(c: &mut Cursor) -> Result<Vec<(TopicPartition, ListedOffset)>, M
 }
 
 fn offset_for_leader_epoch(c: &mut Cursor) -> Result<Vec<(TopicPartition, EpochEnd)>, Malformed> {
-    throttle(c, 2)?;
+    skip_throttle(c, 2)?;
     let partitions = topics(c, |c| {
         let error = error_code(c)?;
         let number = partition_number(c)?;
@@ -312,7 +344,7 @@ fn sasl_authenticate(c: &mut Cursor) -> Result<SaslAuthenticateResponse, Malform
 }
 
 fn fetch(c: &mut Cursor) -> Result<FetchResponse, Malformed> {
-    let throttle = Duration::from_millis(u64::try_from(c.i32()?).unwrap_or(0));
+    let throttle = throttle(c)?;
     let (error, session_id) = if c.version() >= 7 { (error_code(c)?, c.i32()?) } else { (ErrorCode::NONE, 0) };
     let mut partitions = Vec::new();
     c.each(|c| {
@@ -425,8 +457,13 @@ fn address(c: &Cursor, id: i32, host: Arc<str>, port: i32, rack: Option<Arc<str>
     Ok(Broker { id: BrokerId(id), host, port, rack })
 }
 
-/// Reads how long the broker held the answer back, where the version has it. Only Fetch makes use of it.
-fn throttle(c: &mut Cursor, since: i16) -> Result<(), Malformed> {
+fn throttle(c: &mut Cursor) -> Result<Duration, Malformed> {
+    let throttle = Duration::from_millis(u64::try_from(c.i32()?).unwrap_or(0));
+    Ok(if c.throttles() { throttle.min(THROTTLE_MAX) } else { Duration::ZERO })
+}
+
+/// Passes over what [`Response::throttle`] reads.
+fn skip_throttle(c: &mut Cursor, since: i16) -> Result<(), Malformed> {
     if c.version() >= since {
         c.i32()?;
     }

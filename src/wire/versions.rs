@@ -112,4 +112,25 @@ impl Api {
             Self::ConsumerGroupHeartbeat => 0,
         }
     }
+
+    /// From which version on an answer says for how long its broker does not listen to the connection now, because a quota is used up (KIP-219).
+    /// With an earlier one it has held the answer back for so long.
+    pub(super) fn throttles_from(self) -> Option<i16> {
+        Some(match self {
+            Self::Fetch => 8,
+            Self::ListOffsets => 3,
+            Self::Metadata => 6,
+            Self::OffsetCommit => 4,
+            Self::OffsetFetch => 4,
+            Self::FindCoordinator => 2,
+            Self::JoinGroup => 3,
+            Self::Heartbeat => 2,
+            Self::LeaveGroup => 2,
+            Self::SyncGroup => 2,
+            Self::OffsetForLeaderEpoch => 2,
+            Self::ConsumerGroupHeartbeat => 0,
+            Self::ApiVersions => 2,
+            Self::SaslHandshake | Self::SaslAuthenticate => return None,
+        })
+    }
 }

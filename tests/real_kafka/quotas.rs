@@ -21,6 +21,10 @@ const LOAD_S: u32 = WINDOW_S + 2 * SESSION_TIMEOUT.as_secs() as u32;
 const ANSWER_S: u32 = 3;
 /// A connection that has to wait is not listened to meanwhile. Who asks all the same is not answered in time, and gives it up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a quota on requests makes a connection wait after each: so far the broker looks back.
+const REQUEST_WAIT_S: u32 = 3;
+/// Commits and lookups are on the coordinator's connection, too: from heartbeat to heartbeat it may have to wait four times.
+const SLOW_SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Its heartbeats have a pace that is the member's own.
 fn by_classic_protocol(builder: ConsumerBuilder) -> ConsumerBuilder {
@@ -79,24 +83,34 @@ async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_gro
     assert!(counts(member.leave().await).into_values().all(|count| count == 1), "nothing twice");
 }
 
-/// A quota on requests holds up heartbeats and commits, too, each by a second (the broker's window) at most.
+/// A quota on requests holds up heartbeats and commits, too: each by more than an answer may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_whose_every_request_is_throttled_holds() {
-    let Some(kafka) = Kafka::start(Options::default()) else { return };
+    let window = [("quota.window.num", 2), ("quota.window.size.seconds", REQUEST_WAIT_S)];
+    let extra_conf = window.map(|(name, value)| (name.to_owned(), value.to_string())).into();
+    let Some(kafka) = Kafka::start(Options { extra_conf, ..Options::default() }) else { return };
     let (group, process) = (kafka.group("slowed"), kafka.cluster().process_id(1).unwrap());
     let quota = |value| kafka.admin.set_quota(&format!("ottla-{group}"), "request_percentage", value).unwrap();
     // So little that each is above it: then no Fetch brings anything, either.
     quota(Some(0.001));
     let topic = kafka.topic("slowed", PARTITIONS);
     kafka.produce(&topic, PARTITIONS, 50);
-    let join = || Member::join(by_classic_protocol(builder(kafka.bootstrap(), &group, &topic)));
+    let settings = || {
+        let settings = by_classic_protocol(builder(kafka.bootstrap(), &group, &topic));
+        settings.request_timeout(REQUEST_TIMEOUT).session_timeout(SLOW_SESSION_TIMEOUT)
+    };
+    let join = || Member::join(settings());
     let members = [join().await, join().await];
     settled(&members, PARTITIONS).await;
     let mut events = members[0].handle.events();
     let (heartbeats, started) = (|| kafka.admin.requests(process, "Heartbeat").unwrap(), Instant::now());
     let before = heartbeats();
-    eventually_async("there have been heartbeats for two sessions", DEADLINE, || {
-        heartbeats() > before && started.elapsed() > 2 * SESSION_TIMEOUT
+    eventually_async("there are heartbeats", DEADLINE, || heartbeats() > before && started.elapsed() > SLOW_SESSION_TIMEOUT / 2)
+        .await;
+    // By then each connection that it needs is there.
+    let (connections, between) = (kafka.admin.connections(process).unwrap(), heartbeats());
+    eventually_async("there are more, for longer than a session", DEADLINE, || {
+        heartbeats() > between && started.elapsed() > SLOW_SESSION_TIMEOUT * 5 / 4
     })
     .await;
     let (heartbeats, at_full_pace) = (heartbeats() - before, 2.0 * started.elapsed().div_duration_f64(HEARTBEAT_INTERVAL));
@@ -104,6 +118,7 @@ async fn a_group_whose_every_request_is_throttled_holds() {
     assert!((heartbeats as f64) < at_full_pace / 2.0, "{heartbeats}: they are throttled");
     let heard = tokio::time::timeout(Duration::ZERO, events.next()).await;
     assert!(heard.is_err(), "nothing happens in its group: {heard:?}");
+    assert_eq!(kafka.admin.connections(process).unwrap(), connections, "what waits is not given up");
     quota(None);
     eventually_async("all is read, and committed", DEADLINE, || {
         kafka.committed(&group, &topic).into_values().eq([50; PARTITIONS as usize])

@@ -7,7 +7,8 @@
 //!
 //! Before Ready, requests wait and surely have not been sent. From Ready on, each is written when it is asked: a broker answers in the
 //! order it was asked, so the queue of what is in flight names the next answer. An answer that is not the next one, or that did
-//! not come in time, ends the connection, because no later answer on it could be trusted.
+//! not come in time, ends the connection, because no later answer on it could be trusted. While a quota of the broker is used up, it does not
+//! listen (KIP-219): requests wait as before Ready, and what was written has so much longer to be answered.
 
 use std::{
     collections::VecDeque,
@@ -50,11 +51,17 @@ pub(super) struct Codec {
     pub(super) negotiate: fn(&Request, &[ApiRange]) -> Option<i16>,
     pub(super) encode: fn(&Request, i16, i32, &str) -> Result<Bytes, EncodeError>,
     pub(super) decode: fn(Api, i16, Bytes) -> Result<Response, Malformed>,
+    pub(super) throttle: fn(Api, i16, &Bytes) -> Duration,
 }
 
 impl Codec {
-    pub(super) const WIRE: Self =
-        Self { versions: Request::versions, negotiate: wire::negotiate, encode: Request::encode, decode: Response::decode };
+    pub(super) const WIRE: Self = Self {
+        versions: Request::versions,
+        negotiate: wire::negotiate,
+        encode: Request::encode,
+        decode: Response::decode,
+        throttle: Response::throttle,
+    };
 }
 
 /// A request on its way.
@@ -128,6 +135,8 @@ pub(super) struct Connection {
     waiting: VecDeque<Call>,
     in_flight: VecDeque<InFlight>,
     next_correlation: i32,
+    /// Until then the broker does not listen.
+    throttled_until: Option<Instant>,
     /// When the attempt to connect began.
     opened: Instant,
     used: Instant,
@@ -199,6 +208,7 @@ impl Connection {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_correlation: 0,
+            throttled_until: None,
             opened: at.max(now),
             used: now,
             answered: false,
@@ -260,6 +270,7 @@ impl Connection {
     /// What it is doing, for the text of an error.
     pub(super) fn doing(&self) -> String {
         match (&self.state, self.in_flight.front()) {
+            (State::Ready { .. }, _) if self.throttled_until.is_some() => "waiting because a quota is used up".to_owned(),
             (State::Delayed { .. }, _) => "waiting to connect again".to_owned(),
             (State::Connecting, _) => "connecting".to_owned(),
             (State::Handshaking, _) => "waiting for the answer to ApiVersions".to_owned(),
@@ -280,13 +291,12 @@ impl Connection {
     }
 
     /// Takes a request: to be written now or, before Ready, later. The caller checked that there is room.
-    pub(super) fn ask(&mut self, now: Instant, call: Call, settings: &Settings, out: &mut Outbox) {
+    pub(super) fn ask(&mut self, now: Instant, mut call: Call, settings: &Settings, out: &mut Outbox) {
         self.used = now;
-        if self.is_ready() {
-            self.write(now, call, settings, out);
-        } else {
-            self.waiting.push_back(call);
+        if let Some(until) = self.throttled_until {
+            call.deadline += until.saturating_duration_since(now);
         }
+        self.write(now, call, settings, out);
     }
 
     /// The connection stands: asks for the broker's versions, at the highest that ottla speaks.
@@ -318,7 +328,9 @@ impl Connection {
         let Some(InFlight { api, version, owner, written, .. }) = next else {
             return Err(self.out_of_order(None, correlation));
         };
-        let answer = (settings.codec.decode)(api, version, frame.slice(4..));
+        let body = frame.slice(4..);
+        self.handle_throttle(now, (settings.codec.throttle)(api, version, &body));
+        let answer = (settings.codec.decode)(api, version, body);
         match owner {
             Some(owner) => {
                 self.used = now;
@@ -334,6 +346,17 @@ impl Connection {
                 Err(malformed) => Err(Fault::Handshake(malformed.to_string())),
             },
         }
+    }
+
+    /// The broker does not listen for so long.
+    fn handle_throttle(&mut self, now: Instant, throttle: Duration) {
+        if throttle.is_zero() {
+            return;
+        }
+        tracing::debug!(conn = self.id.0, addr = %self.addr, ?throttle, "a quota of the broker is used up");
+        self.throttled_until = Some(now + throttle);
+        let deadlines = self.in_flight.iter_mut().map(|call| &mut call.deadline);
+        deadlines.chain(self.waiting.iter_mut().map(|call| &mut call.deadline)).for_each(|deadline| *deadline += throttle);
     }
 
     /// There may be a token now.
@@ -358,6 +381,9 @@ impl Connection {
             && let State::Ready { apis, .. } = std::mem::replace(&mut self.state, State::Handshaking)
         {
             self.authenticate(now, apis, true, settings, out)?;
+        }
+        if self.throttled_until.take_if(|until| *until <= now).is_some() {
+            self.write_waiting(now, settings, out);
         }
         if let Some(late) = self.in_flight.iter().find(|call| call.deadline <= now) {
             return Err(Fault::Timeout(format!("{} did not answer {:?} within {:?}", self.addr, late.api, late.timeout)));
@@ -392,9 +418,10 @@ impl Connection {
                 earliest(self.idle_at(settings).map(|at| (at, "idle connection")), renew.map(|at| (at, "the end of the session")))
             }
         };
+        let throttled = self.throttled_until.map(|at| (at, "a quota that is used up"));
         let unanswered = self.in_flight.iter().map(|call| call.deadline).min().map(|at| (at, "request in flight"));
         let unwritten = self.waiting.iter().map(|call| call.deadline).min().map(|at| (at, "request not sent yet"));
-        earliest(state, earliest(unanswered, unwritten))
+        earliest(earliest(state, throttled), earliest(unanswered, unwritten))
     }
 
     /// Ends the connection: every request on it gets its answer. What was written may have been done.
@@ -441,6 +468,10 @@ impl Connection {
 
     fn become_ready(&mut self, now: Instant, apis: Vec<ApiRange>, renew: Option<Instant>, settings: &Settings, out: &mut Outbox) {
         self.state = State::Ready { apis, renew };
+        self.write_waiting(now, settings, out);
+    }
+
+    fn write_waiting(&mut self, now: Instant, settings: &Settings, out: &mut Outbox) {
         for call in std::mem::take(&mut self.waiting) {
             self.write(now, call, settings, out);
         }
@@ -610,7 +641,8 @@ impl Connection {
         // Whoever took the connection answers this quickly or is stuck: the patience for connecting is the right one. It may have to answer
         // others first.
         let timeout = settings.connect_timeout;
-        let begins = self.in_flight.iter().map(|call| call.deadline).max().map_or(now, |others| others.max(now));
+        let others = self.in_flight.iter().map(|call| call.deadline).max();
+        let begins = others.into_iter().chain(self.throttled_until).fold(now, Instant::max);
         self.send(
             frame,
             InFlight { correlation, api, version, owner: None, written: now, timeout, deadline: begins + timeout },
@@ -618,8 +650,9 @@ impl Connection {
         );
     }
 
+    /// Writes a request, or keeps it until it may be written.
     fn write(&mut self, now: Instant, call: Call, settings: &Settings, out: &mut Outbox) {
-        let State::Ready { apis, .. } = &self.state else {
+        let (State::Ready { apis, .. }, None) = (&self.state, self.throttled_until) else {
             self.waiting.push_back(call);
             return;
         };

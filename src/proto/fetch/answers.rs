@@ -23,8 +23,6 @@ use crate::{
 const TRIES_MAX: u32 = 5;
 /// How often one batch's size is doubled before the user hears of it.
 const GROWTHS_MAX: u32 = 32;
-/// The longest that a broker may keep us waiting because of a quota.
-const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
 /// One answer, as far as its partitions share it.
 struct Frame<'a> {
@@ -108,7 +106,7 @@ impl Fetcher {
                 let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
-                let due = due.max(now + response.throttle.min(THROTTLE_MAX));
+                let due = due.max(now + response.throttle);
                 if let Some(node) = self.nodes.get_mut(&broker) {
                     node.handle_brought(line, brought, reserved, (due > now).then_some(due));
                 }

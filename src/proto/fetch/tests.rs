@@ -307,15 +307,13 @@ fn an_empty_answer_that_comes_at_once_is_no_busy_loop() {
 }
 
 #[test]
-fn a_throttled_consumer_waits_but_not_for_ever() {
-    for (throttle, expected) in [(3, 3), (1_000_000, 30)] {
-        let (mut h, call) = Harness::asking();
-        let mut response = response(vec![answered(0, ErrorCode::NONE, batch(10, 1, 5, 0))]);
-        response.throttle = Duration::from_secs(throttle);
-        h.answer(call, Ok(Response::Fetch(response)));
-        assert_eq!(h.ask(), None);
-        assert_eq!(h.sleep_and_ask().2, Duration::from_secs(expected));
-    }
+fn a_throttled_consumer_waits() {
+    let (mut h, call) = Harness::asking();
+    let mut response = response(vec![answered(0, ErrorCode::NONE, batch(10, 1, 5, 0))]);
+    response.throttle = Duration::from_secs(3);
+    h.answer(call, Ok(Response::Fetch(response)));
+    assert_eq!(h.ask(), None);
+    assert_eq!(h.sleep_and_ask().2, Duration::from_secs(3));
 }
 
 #[test]

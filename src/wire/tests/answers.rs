@@ -158,9 +158,9 @@ fn fetch(version: i16) -> BoxedStrategy<Response> {
         named.collect()
     });
     let error = if version >= 7 { error().boxed() } else { Just(ErrorCode::NONE).boxed() };
-    (0..i32::MAX, error, since(version, 7, any::<i32>()), partitions, since(version, 16, vec(broker(), 0..3)))
-        .prop_map(|(throttle_ms, error, session_id, partitions, brokers)| {
-            let throttle = Duration::from_millis(u64::try_from(throttle_ms).unwrap());
+    let throttle = since(version, 8, (0..=30_000_u64).prop_map(Duration::from_millis));
+    (throttle, error, since(version, 7, any::<i32>()), partitions, since(version, 16, vec(broker(), 0..3)))
+        .prop_map(|(throttle, error, session_id, partitions, brokers)| {
             Response::Fetch(FetchResponse { throttle, error, session_id, partitions, brokers })
         })
         .boxed()

@@ -361,7 +361,7 @@ fn fetch(version: i16, answer: &FetchResponse) -> kafka::FetchResponse {
             .with_unknown_tagged_fields(noise())
     };
     kafka::FetchResponse::default()
-        .with_throttle_time_ms(i32::try_from(answer.throttle.as_millis()).unwrap())
+        .with_throttle_time_ms(if version < 8 { NOISE } else { i32::try_from(answer.throttle.as_millis()).unwrap() })
         .with_error_code(answer.error.0)
         .with_session_id(answer.session_id)
         .with_responses(answer.partitions.chunk_by(|a, b| a.topic == b.topic).map(topic).collect())

@@ -46,6 +46,59 @@ fn assert_lost(world: &World, owner: Owner, why: &str) {
     }
 }
 
+/// KIP-219: whoever asks all the same is not heard, and what it has asked is not late.
+#[test]
+fn a_broker_whose_quota_is_used_up_is_waited_for() {
+    let mut world = settled();
+    let fetch = Owner::Fetch;
+    world.sim("b1").throttles.insert(Api::Heartbeat, secs(5));
+    let held = || Request::ListOffsets { isolation: crate::wire::Isolation::ReadCommitted, partitions: Vec::new() };
+    world.sim("b1").holds.insert(Api::ListOffsets);
+    world.ask(fetch(1), Target::Broker(BrokerId(1)), heartbeat(), secs(3));
+    // Written before the answer to the first is there.
+    world.ask(fetch(2), Target::Broker(BrokerId(1)), held(), secs(3));
+    world.run(secs(1));
+    let (connects, before) = (world.connects.len(), world.sent(Api::Heartbeat).len());
+    world.ask(fetch(3), Target::Broker(BrokerId(1)), heartbeat(), secs(3));
+    world.run(ms(3_990));
+    assert_eq!(world.sent(Api::Heartbeat).len(), before, "not yet");
+    world.run(ms(20));
+    assert_eq!(world.sent(Api::Heartbeat).len(), before + 1);
+    world.run(secs(2));
+    world.sim("b1").holds.clear();
+    for _ in 0..2 {
+        world.release("b1", Response::Heartbeat(ErrorCode::NONE));
+        world.run(ms(10));
+    }
+    for call in [1, 2, 3] {
+        assert_eq!(world.answer_to(fetch(call)), &Ok(Response::Heartbeat(ErrorCode::NONE)), "{call}");
+    }
+    assert_eq!(world.connects.len(), connects, "nothing was given up");
+    // Patience counts from then on.
+    world.sim("b1").throttles.clear();
+    world.sim("b1").holds.insert(Api::Heartbeat);
+    world.ask(fetch(4), Target::Broker(BrokerId(1)), heartbeat(), secs(3));
+    world.run(ms(2_990));
+    assert!(!world.answers.iter().any(|(owner, _)| *owner == fetch(4)));
+    world.run(ms(20));
+    assert_lost(&world, fetch(4), "did not answer Heartbeat within 3s");
+}
+
+#[test]
+fn who_has_to_wait_before_the_first_request_does_and_is_answered() {
+    let mut world = World::new(1, config(&["b1"]));
+    world.sim("b1").throttles.insert(Api::ApiVersions, secs(40));
+    world.topics.insert("t".into(), topic("t", Some(1), &[(1, 1)]));
+    world.with(|cluster, now| cluster.want_topics(now, names(["t"])));
+    world.run(secs(39));
+    assert_eq!(world.sent(Api::Metadata).len(), 0);
+    world.run(secs(2));
+    assert_eq!(world.partition("t", 0).leader, Some(BrokerId(1)));
+    assert_eq!(world.connects.len(), 1);
+    let problem = world.problems().first().unwrap().1.what.clone();
+    assert!(problem.contains("quota"), "{problem}");
+}
+
 #[test]
 fn a_dead_bootstrap_address_does_not_hold_up_the_next() {
     for (mode, within) in

@@ -27,7 +27,7 @@ const NONSENSE: u32 = u32::MAX;
 thread_local! {
     /// What the frames of this test stand for.
     static REQUESTS: RefCell<Vec<(i16, Request)>> = const { RefCell::new(Vec::new()) };
-    static RESPONSES: RefCell<Vec<Response>> = const { RefCell::new(Vec::new()) };
+    static RESPONSES: RefCell<Vec<(Response, Duration)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Frames that say where in a table the request or answer stands.
@@ -58,14 +58,19 @@ const CODEC: Codec = Codec {
         if place == NONSENSE {
             return Err(malformed("nonsense"));
         }
-        Ok(RESPONSES.with_borrow(|responses| responses[place as usize].clone()))
+        Ok(RESPONSES.with_borrow(|responses| responses[place as usize].0.clone()))
+    },
+    throttle: |_, _, body| {
+        let place = body.as_ref().try_into().map(u32::from_be_bytes);
+        let answer = place.ok().and_then(|place| RESPONSES.with_borrow(|responses| responses.get(place as usize).cloned()));
+        answer.map_or(Duration::ZERO, |(_, throttle)| throttle)
     },
 };
 
-fn answer_frame(correlation: i32, answer: Option<Response>) -> Bytes {
+fn answer_frame(correlation: i32, answer: Option<Response>, throttle: Duration) -> Bytes {
     let place = answer.map_or(NONSENSE, |answer| {
         RESPONSES.with_borrow_mut(|responses| {
-            responses.push(answer);
+            responses.push((answer, throttle));
             responses.len() as u32 - 1
         })
     });
@@ -100,6 +105,8 @@ pub(super) struct Sim {
     pub(super) apis: Vec<ApiRange>,
     /// Requests of these are taken and not answered.
     pub(super) holds: BTreeSet<Api>,
+    /// For how long answers to these say that it does not listen.
+    pub(super) throttles: BTreeMap<Api, Duration>,
     /// Answers of these are nonsense.
     pub(super) garbles: BTreeSet<Api>,
     pub(super) wrong_correlation: bool,
@@ -236,6 +243,7 @@ impl World {
             mode: Mode::Up,
             apis: every_api(9),
             holds: BTreeSet::new(),
+            throttles: BTreeMap::new(),
             garbles: BTreeSet::new(),
             wrong_correlation: false,
             handshake_max: i16::MAX,
@@ -448,7 +456,8 @@ impl World {
                 let nonsense = sim.garbles.contains(&api) || (sim.mode == Mode::Garbled && handshake);
                 let correlation = if sim.wrong_correlation && !handshake { correlation + 1 } else { correlation };
                 let answer = (!nonsense).then(|| self.answer(sim, version, &request));
-                Event::Frame(id, answer_frame(correlation, answer))
+                let throttle = sim.throttles.get(&api).copied().unwrap_or_default();
+                Event::Frame(id, answer_frame(correlation, answer, throttle))
             }
         };
         self.send(LATENCY, event);
@@ -469,7 +478,7 @@ impl World {
         let held = self.conns.iter_mut().rev().find(|(_, (to, held))| *to == addr(host) && !held.is_empty());
         let (id, (_, held)) = held.expect("nothing is held");
         let (id, correlation) = (*id, held.pop_front().unwrap());
-        self.send(LATENCY, Event::Frame(id, answer_frame(correlation, Some(answer))));
+        self.send(LATENCY, Event::Frame(id, answer_frame(correlation, Some(answer), Duration::ZERO)));
     }
 
     fn answer(&self, sim: &Sim, version: i16, request: &Request) -> Response {
