@@ -14,6 +14,10 @@
 //!   (`what_is_behind_is_named_beside_any_number_that_are_quiet`)
 //! * **A broker answers a request of a connection it has lost.** A commit is stored although its client has hung up, crashed, or asked for
 //!   the same again by another connection.
+//! * **A broker with a quota reads late.** After a heartbeat that uses the quota up it does not listen for seconds, and what was written behind
+//!   it waits there. A commit that does, whose connection is given up, is stored after a newer one that went by another connection, and the
+//!   offset goes back. So a commit is written where nothing else is in flight.
+//!   (`a_commit_is_written_where_nothing_else_is_in_flight`, and lives with quotas)
 //! * **A commit names its topic by name.** Where a topic is deleted and made anew in the seconds in which its offsets are committed, they
 //!   are those of another log, and no broker can see that (up to version 9 of OffsetCommit).
 //! * **A coordinator that assigns by topic ids gives the partitions of a topic that was made anew to anybody**, also while a member still holds

@@ -239,7 +239,7 @@ impl World {
         let sent = sight::sent(&frame, &self.names);
         let (at, now) = (self.now - self.start, self.now);
         self.story.tell(at, Who::Client(client), || sight::words(&sent));
-        let sight::Sent { api, version, commits, fetched, .. } = sent;
+        let sight::Sent { correlation, api, version, commits, fetched, .. } = sent;
         let judge = self.judges.get_mut(&self.clients[client].group).expect("made when the client joined");
         match api {
             Api::JoinGroup => judge.join_sent(client),
@@ -253,7 +253,7 @@ impl World {
             }
         }
         self.requests.push(Request { at: now, client, api, fetched });
-        self.network.request(now, link, frame, Asked { api, version, commits });
+        self.network.request(now, link, frame, Asked { correlation, api, version, commits });
     }
 
     pub(super) fn look_at_answer(&mut self, client: usize, broker: i32, asked: &Asked, frame: &Bytes) {

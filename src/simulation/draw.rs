@@ -175,6 +175,8 @@ pub(super) struct Draw {
     pub(super) has_racks: bool,
     /// How many fetch sessions a broker has room for.
     pub(super) fetch_sessions_max: usize,
+    /// How many of a hundred answers say that a quota is used up.
+    pub(super) throttled_percent: u64,
     pub(super) subscribing: Subscribing,
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
@@ -200,6 +202,7 @@ impl Draw {
         let subscribing = subscribing[(aside.next_u64() % 4) as usize];
         let keeps_positions = aside.next_u64().is_multiple_of(2);
         let lets_coordinator_match = aside.next_u64().is_multiple_of(2);
+        let throttled_percent = [0, 0, 0, 0, 3, 30][(aside.next_u64() % 6) as usize];
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -262,6 +265,7 @@ impl Draw {
             claims_lost: below(2) == 0,
             has_racks,
             fetch_sessions_max,
+            throttled_percent,
             subscribing,
             session_timeout,
             heartbeat_interval: session_timeout / [3, 10, 20][below(3) as usize],
@@ -355,7 +359,7 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {:?}{}{}, subscribing by {:?}, {} fetch sessions, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}{}, subscribing by {:?}, {} fetch sessions, {}% throttled, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
             self.assigning,
@@ -363,6 +367,7 @@ impl fmt::Display for Draw {
             if self.has_racks { ", in racks" } else { "" },
             self.subscribing,
             self.fetch_sessions_max,
+            self.throttled_percent,
             self.release,
             self.partitions,
             self.clients_max,

@@ -15,6 +15,7 @@ use ottla_mock::{Api, Outcome, ResponseError, Settings, Verdict};
 use super::{
     draw::{Draw, Reading, Subscribing, Trouble},
     judge::Failure,
+    quotas::Quotas,
     story::{Story, Telling, Who},
     world::{GROUP, World, ms, orders, secs},
 };
@@ -92,8 +93,10 @@ pub(super) fn play(seed: u64, telling: Telling) -> Outcomes {
     }
     world.connections_hold = false;
     world.is_strict = false;
+    world.network.quotas = Quotas::new(draw.throttled_percent, seed);
     // Where no commit is refused or held back, and what is acked is to be committed.
-    if draw.reading != Reading::Manual && !draw.has_any_of(&[Trouble::Requests, Trouble::Topics, Trouble::Retention]) {
+    let holds_commits_back = draw.throttled_percent > 0 || draw.reading == Reading::Manual;
+    if !holds_commits_back && !draw.has_any_of(&[Trouble::Requests, Trouble::Topics, Trouble::Retention]) {
         world.in_good_time = draw.drain_timeout;
     }
     world.may_be_fatal = false;

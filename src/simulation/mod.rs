@@ -54,6 +54,7 @@ mod logs;
 mod network;
 mod operator;
 mod placed;
+mod quotas;
 mod sight;
 mod standalone;
 mod store;

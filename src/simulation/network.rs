@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use ottla_mock::{Api, ConnId as BrokerConn};
 
+use super::quotas::Quotas;
 use crate::{
     model::TopicPartition,
     proto::{ConnId, Disconnect, backoff::Rng},
@@ -35,10 +36,18 @@ pub(super) struct Link {
 
 /// A request that its client waits to be answered.
 pub(super) struct Asked {
+    pub(super) correlation: i32,
     pub(super) api: Api,
     pub(super) version: i16,
     /// What an OffsetCommit commits.
     pub(super) commits: Vec<(TopicPartition, i64)>,
+}
+
+impl Asked {
+    /// Whether a frame, its length included, is the answer.
+    fn is_answered_by(&self, frame: &Bytes) -> bool {
+        frame.get(4..8) == Some(&self.correlation.to_be_bytes())
+    }
 }
 
 pub(super) enum Happening {
@@ -55,6 +64,7 @@ pub(super) struct Network {
     pub(super) latency: Range<Duration>,
     /// Pairs of client and broker between which nothing passes for now.
     cut: BTreeSet<(usize, i32)>,
+    pub(super) quotas: Quotas,
     /// What does not get through, in order.
     stuck: VecDeque<(LinkId, Happening)>,
     rng: Rng,
@@ -70,6 +80,7 @@ impl Network {
         Self {
             latency: Duration::from_millis(1)..Duration::from_millis(1),
             cut: BTreeSet::new(),
+            quotas: Quotas::new(0, seed),
             stuck: VecDeque::new(),
             rng: Rng::new(seed),
             connections: 0,
@@ -135,8 +146,34 @@ impl Network {
         self.push(at, id, Happening::Request(frame));
     }
 
-    pub(super) fn answer(&mut self, now: Instant, id: LinkId, frame: Bytes) {
+    pub(super) fn answer(&mut self, now: Instant, id: LinkId, mut frame: Bytes) {
+        let link = self.links.get(&id);
+        if let Some(asked) = link.and_then(|link| link.asked.iter().find(|asked| asked.is_answered_by(&frame))) {
+            let quiet = self.quotas.throttle(asked, &mut frame);
+            if !quiet.is_zero() {
+                self.hold_up(id, now + quiet);
+            }
+        }
         self.send_down(now, id, Happening::Answer(frame));
+    }
+
+    /// Takes what a frame that has arrived is the answer to, if it is the one that is next.
+    pub(super) fn take_asked(&mut self, id: LinkId, frame: &Bytes) -> Option<Asked> {
+        self.links.get_mut(&id)?.asked.pop_front().filter(|asked| asked.is_answered_by(frame))
+    }
+
+    /// Lets nothing that its client has sent arrive before then.
+    fn hold_up(&mut self, id: LinkId, until: Instant) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.up = link.up.max(until);
+        let is_held =
+            |(of, what): &(LinkId, Happening)| *of == id && matches!(what, Happening::Request(_) | Happening::HungUp(_));
+        let held: Vec<_> = self.queue.range(..(until, 0)).filter(|(_, what)| is_held(what)).map(|(key, _)| *key).collect();
+        for (at, sequence) in held {
+            let what = self.queue.remove(&(at, sequence)).expect("it was found just now");
+            // In the order in which it was sent.
+            self.queue.insert((until, sequence), what);
+        }
     }
 
     /// The broker has hung up: the client hears of it after whatever was sent before.
@@ -177,6 +214,7 @@ impl Network {
 
     pub(super) fn heal(&mut self, now: Instant) {
         self.cut.clear();
+        self.quotas.percent = 0;
         self.let_through(now);
     }
 

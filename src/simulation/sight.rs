@@ -22,6 +22,7 @@ pub(super) struct Names(BTreeMap<[u8; 16], String>);
 
 /// What a request says.
 pub(super) struct Sent {
+    pub(super) correlation: i32,
     pub(super) api: Api,
     pub(super) version: i16,
     pub(super) commits: Vec<(TopicPartition, i64)>,
@@ -51,7 +52,8 @@ pub(super) fn sent(frame: &Bytes, names: &Names) -> Sent {
     let header = decode_request_header_from_buffer(&mut body).expect("ottla writes requests that can be read");
     let version = header.request_api_version;
     let api = Api::try_from(header.request_api_key).expect("ottla asks for what there is");
-    let mut sent = Sent { api, version, commits: Vec::new(), fetched: Vec::new(), resets: Vec::new() };
+    let correlation = header.correlation_id;
+    let mut sent = Sent { correlation, api, version, commits: Vec::new(), fetched: Vec::new(), resets: Vec::new() };
     match api {
         Api::OffsetCommit => {
             let request: OffsetCommitRequest = decode(&mut body, version);

@@ -366,7 +366,8 @@ impl World {
             }
             Happening::Answer(frame) => {
                 let Some(open) = self.network.link(link) else { return };
-                let (broker, asked) = (open.broker, open.asked.pop_front());
+                let broker = open.broker;
+                let asked = self.network.take_asked(link, &frame);
                 // Its length is for whoever cuts the stream into frames.
                 let frame = frame.slice(4..);
                 if let Some(asked) = asked {

@@ -46,12 +46,7 @@ impl Cursor {
 
     /// Compact lengths and tagged fields, instead of fixed lengths and none.
     pub(super) fn is_flexible(&self) -> bool {
-        self.version >= self.api.flexible_from()
-    }
-
-    /// Whether a broker that answers so makes its client wait afterwards, if it has to wait.
-    pub(super) fn throttles(&self) -> bool {
-        self.api.throttles_from().is_some_and(|from| self.version >= from)
+        self.api.is_flexible(self.version)
     }
 
     /// Says what is wrong at the current place.

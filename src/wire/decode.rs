@@ -57,10 +57,10 @@ impl Response {
 
     /// Reads from an answer, as [`decode`](Self::decode), for how long the broker does not listen to the connection after it.
     pub(crate) fn throttle(api: Api, version: i16, body: &Bytes) -> Duration {
-        let c = &mut cursor(api, version, body.clone());
-        if !c.throttles() {
+        if !api.throttles(version) {
             return Duration::ZERO;
         }
+        let c = &mut cursor(api, version, body.clone());
         let mut read = || {
             header(c)?;
             // The handshake's answer has its list first.
@@ -459,7 +459,7 @@ fn address(c: &Cursor, id: i32, host: Arc<str>, port: i32, rack: Option<Arc<str>
 
 fn throttle(c: &mut Cursor) -> Result<Duration, Malformed> {
     let throttle = Duration::from_millis(u64::try_from(c.i32()?).unwrap_or(0));
-    Ok(if c.throttles() { throttle.min(THROTTLE_MAX) } else { Duration::ZERO })
+    Ok(if c.api().throttles(c.version()) { throttle.min(THROTTLE_MAX) } else { Duration::ZERO })
 }
 
 /// Passes over what [`Response::throttle`] reads.

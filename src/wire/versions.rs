@@ -113,6 +113,15 @@ impl Api {
         }
     }
 
+    pub(crate) fn is_flexible(self, version: i16) -> bool {
+        version >= self.flexible_from()
+    }
+
+    /// Whether a broker that answers so makes its client wait afterwards, if it has to wait.
+    pub(crate) fn throttles(self, version: i16) -> bool {
+        self.throttles_from().is_some_and(|from| version >= from)
+    }
+
     /// From which version on an answer says for how long its broker does not listen to the connection now, because a quota is used up (KIP-219).
     /// With an earlier one it has held the answer back for so long.
     pub(super) fn throttles_from(self) -> Option<i16> {

@@ -9,6 +9,9 @@
 //! order it was asked, so the queue of what is in flight names the next answer. An answer that is not the next one, or that did
 //! not come in time, ends the connection, because no later answer on it could be trusted. While a quota of the broker is used up, it does not
 //! listen (KIP-219): requests wait as before Ready, and what was written has so much longer to be answered.
+//!
+//! A commit is written where nothing else is in flight. Behind a request whose answer lets us wait, it would be read late: perhaps when this
+//! connection has long been given up, and after a newer commit that went by another.
 
 use std::{
     collections::VecDeque,
@@ -336,6 +339,9 @@ impl Connection {
                 self.used = now;
                 self.answered = true;
                 out.answers.push_back((owner, answer.map_err(CallError::from)));
+                if self.in_flight.is_empty() {
+                    self.write_waiting(now, settings, out);
+                }
                 Ok(Received::Answered)
             }
             None => match answer {
@@ -652,7 +658,8 @@ impl Connection {
 
     /// Writes a request, or keeps it until it may be written.
     fn write(&mut self, now: Instant, call: Call, settings: &Settings, out: &mut Outbox) {
-        let (State::Ready { apis, .. }, None) = (&self.state, self.throttled_until) else {
+        let is_its_turn = call.request.api() != Api::OffsetCommit || self.in_flight.is_empty();
+        let (State::Ready { apis, .. }, None, true) = (&self.state, self.throttled_until, is_its_turn) else {
             self.waiting.push_back(call);
             return;
         };

@@ -8,8 +8,8 @@
 //!               whatever may be tried again: with the newest value, not the one that was sent
 //! ```
 //!
-//! Commits are serialised, so a commit whose outcome is unknown can simply be followed by the newest value: an older one cannot land
-//! after it.
+//! Commits are serialised, and a connection writes one where nothing else is in flight, so that a broker that listens reads it at once. So a
+//! commit whose outcome is unknown can simply be followed by the newest value: an older one does not land after it.
 //!
 //! Without a group nothing is committed; up to where each partition is finished is known all the same.
 

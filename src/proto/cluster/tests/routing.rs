@@ -13,7 +13,7 @@ use crate::{
             connection::CALLS_MAX,
         },
     },
-    wire::{Api, Broker, ErrorCode, MemberRequest, MetadataResponse, Request, Response},
+    wire::{Api, Broker, ErrorCode, MemberRequest, MetadataResponse, OffsetCommitRequest, Request, Response},
 };
 
 fn heartbeat() -> Request {
@@ -82,6 +82,38 @@ fn a_broker_whose_quota_is_used_up_is_waited_for() {
     assert!(!world.answers.iter().any(|(owner, _)| *owner == fetch(4)));
     world.run(ms(20));
     assert_lost(&world, fetch(4), "did not answer Heartbeat within 3s");
+}
+
+/// Behind a heartbeat that is answered with "wait" a commit would be read late; and after a newer one, if the connection is given up meanwhile.
+#[test]
+fn a_commit_is_written_where_nothing_else_is_in_flight() {
+    let mut world = settled();
+    world.with(|cluster, now| cluster.want_coordinator(now));
+    world.run(secs(1));
+    world.sim("b1").holds.insert(Api::Heartbeat);
+    let member = || MemberRequest { group: "g".into(), generation: Generation(1), member_id: "m".into(), instance_id: None };
+    let commit = || Request::OffsetCommit(OffsetCommitRequest { member: member(), partitions: Vec::new() });
+    for (call, request) in [(1, heartbeat()), (2, commit()), (3, heartbeat())] {
+        world.ask(Owner::Committer(call), Target::Coordinator, request, secs(30));
+    }
+    world.run(secs(1));
+    assert_eq!((world.sent(Api::Heartbeat).len(), world.sent(Api::OffsetCommit).len()), (2, 0));
+    world.sim("b1").holds.clear();
+    world.release("b1", Response::Heartbeat(ErrorCode::NONE));
+    world.run(ms(10));
+    assert_eq!(world.sent(Api::OffsetCommit).len(), 0, "another is still in flight");
+    world.release("b1", Response::Heartbeat(ErrorCode::NONE));
+    world.run(ms(10));
+    assert_eq!(world.sent(Api::OffsetCommit).len(), 1);
+    for call in 1..=3 {
+        assert!(world.answer_to(Owner::Committer(call)).is_ok());
+    }
+    // What comes while it is in flight may be behind it.
+    world.sim("b1").holds.insert(Api::OffsetCommit);
+    world.ask(Owner::Committer(4), Target::Coordinator, commit(), secs(30));
+    world.ask(Owner::Committer(5), Target::Coordinator, heartbeat(), secs(30));
+    world.run(ms(10));
+    assert_eq!((world.sent(Api::Heartbeat).len(), world.sent(Api::OffsetCommit).len()), (3, 2));
 }
 
 #[test]
