@@ -25,7 +25,7 @@
 //! | one batch, decompressed | 64 MiB | [`decompressed_batch_bytes_max`] | the partition stops at that offset, told as [`Corrupt`] |
 //! | memory to decompress it | twice that limit, and 1 MiB | | |
 //! | records handed out and not acknowledged | 1,000,000 | [`unacked_records_max`] | the stream says so, and waits |
-//! | how long a broker's quota may hold back a Fetch | 30 s | fixed | it is asked all the same |
+//! | how long a broker's quota may hold back what is asked of it | 30 s | fixed | it is asked all the same |
 //! | how often anything is tried again | with a back-off, up to 1 s or more | fixed | |
 //! | a broker's own words in an error | 1,000 characters | fixed | cut off; control characters become spaces |
 //!
