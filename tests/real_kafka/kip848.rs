@@ -97,6 +97,58 @@ async fn a_group_is_rolled_to_the_consumer_protocol_and_back() {
     assert_eq!(kafka.committed(&group, &topic).into_values().collect::<Vec<_>>(), [300; 6]);
 }
 
+/// A group becomes another while a Java client is in it, of either protocol; and, both ways, while nobody is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_converted_with_java_in_it_and_without_members() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, group) = (kafka.topic("converted", 6), kafka.group("converted"));
+    let join = |protocol| {
+        let builder = builder(kafka.bootstrap(), &group, &topic).assignors([Arc::new(CooperativeSticky) as _]);
+        Member::join(builder.group_protocol(protocol))
+    };
+    let java_joins =
+        |name, configs: &[_]| kafka.admin.join(name, &group, &[&topic], "cooperative-sticky", configs).expect("Java joins");
+    let three_each = async |java: &JavaMember<'_>, member: &Member| {
+        let held = || (java.status().unwrap().assigned.len(), member.partitions().len());
+        eventually_async("three partitions each", DEADLINE, || held() == (3, 3)).await;
+    };
+    let all_is_committed = async |count| {
+        let committed = || kafka.committed(&group, &topic).into_values();
+        eventually_async("all is read, and committed", DEADLINE, || committed().eq([count; 6])).await;
+    };
+
+    let java = java_joins("java-classic", &[]);
+    let first = join(GroupProtocol::Classic).await;
+    three_each(&java, &first).await;
+    kafka.produce(&topic, 6, 50);
+    let second = join(GroupProtocol::Consumer).await;
+    let mut seen = first.leave().await;
+    three_each(&java, &second).await;
+    kafka.produce(&topic, 6, 50);
+    all_is_committed(100).await;
+    assert_eq!(kafka.admin.group(&group).unwrap().assignor, "uniform", "the coordinator assigns, to Java's classic member, too");
+    let mut by_java = java.stop().unwrap().records();
+    let java = java_joins("java-consumer", &[("group.protocol", "consumer")]);
+    three_each(&java, &second).await;
+    kafka.produce(&topic, 6, 50);
+    all_is_committed(150).await;
+    seen.extend(second.leave().await);
+    by_java += java.stop().unwrap().records();
+
+    for (produced, protocol, selected) in
+        [(200, GroupProtocol::Classic, "cooperative-sticky"), (250, GroupProtocol::Consumer, "uniform")]
+    {
+        kafka.produce(&topic, 6, 50);
+        let alone = [join(protocol).await];
+        settled(&alone, 6).await;
+        all_is_committed(produced).await;
+        assert_eq!(kafka.admin.group(&group).unwrap().assignor, selected);
+        let [alone] = alone;
+        seen.extend(alone.leave().await);
+    }
+    assert_eq!(seen.len() + by_java, 6 * 250, "nothing is lost, and nothing comes twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_member_comes_back_to_what_it_had_and_a_usurper_waits() {
     let Some(kafka) = Kafka::shared() else { return };
