@@ -337,6 +337,10 @@ impl ConsumerBuilder {
 
     /// How many bytes to ask for of each partition in one request. Default: 1 MiB, which measured best. A larger batch is read all the
     /// same. Java: `max.partition.fetch.bytes`.
+    ///
+    /// Partitions take turns, and what one request has brought of a partition is one turn. Where records take long to work on, and one
+    /// partition is far behind, less makes the others wait less; so do several records at a time, or a stream for each partition
+    /// ([`Consumer::partitions`](super::Consumer::partitions)).
     pub fn partition_fetch_bytes_max(mut self, bytes: usize) -> Self {
         self.partition_fetch_bytes_max = bytes;
         self

@@ -112,6 +112,29 @@ fn a_partition_nobody_takes_from_does_not_hold_up_the_others() {
     assert_eq!(others.sum::<usize>(), 2000);
 }
 
+/// The program is slow, and far behind in one partition. What comes in the others waits for what one Fetch has brought of that one, at most.
+#[test]
+fn one_hot_partition_keeps_none_of_a_thousand_quiet_ones_waiting() {
+    let mut world = World::new(1000);
+    for _ in 0..100 {
+        world.produce(0, 100);
+    }
+    // A batch at a time, on which the program works for a tenth of a second.
+    let client = join(&mut world, builder().partition_fetch_bytes_max(1_000));
+    world.habits(client, |habits| (habits.at_once, habits.work) = (1, ms(1)));
+    world.run(secs(2));
+    for quiet in (1..1000).step_by(37) {
+        let came = world.now;
+        world.produce(quiet, 1);
+        while world.handed_out(&orders(quiet)).is_empty() {
+            assert!(world.now < came + ms(150), "partition {quiet} waits");
+            world.run(ms(1));
+        }
+    }
+    let hot = world.handed_out(&orders(0)).len();
+    assert!((2_000..10_000).contains(&hot), "the hot one is read all the while, and not done: {hot}");
+}
+
 /// Elsewhere, a record larger than what a fetch asks for was skipped (sarama).
 #[test]
 fn a_record_larger_than_any_limit_of_a_fetch_is_read_whole() {
