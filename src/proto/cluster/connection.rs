@@ -8,7 +8,7 @@
 //! Before Ready, requests wait and surely have not been sent. From Ready on, each is written when it is asked: a broker answers in the
 //! order it was asked, so the queue of what is in flight names the next answer. An answer that is not the next one, or that did
 //! not come in time, ends the connection, because no later answer on it could be trusted. While a quota of the broker is used up, it does not
-//! listen (KIP-219): requests wait as before Ready, and what was written has so much longer to be answered.
+//! listen (KIP-219): requests wait as before Ready, and the time for an answer begins when it listens again.
 //!
 //! A commit is written where nothing else is in flight. Behind a request whose answer lets us wait, it would be read late: perhaps when this
 //! connection has long been given up, and after a newer commit that went by another.
@@ -297,7 +297,7 @@ impl Connection {
     pub(super) fn ask(&mut self, now: Instant, mut call: Call, settings: &Settings, out: &mut Outbox) {
         self.used = now;
         if let Some(until) = self.throttled_until {
-            call.deadline += until.saturating_duration_since(now);
+            call.deadline = call.deadline.max(until + call.timeout);
         }
         self.write(now, call, settings, out);
     }
@@ -360,9 +360,11 @@ impl Connection {
             return;
         }
         tracing::debug!(conn = self.id.0, addr = %self.addr, ?throttle, "a quota of the broker is used up");
-        self.throttled_until = Some(now + throttle);
-        let deadlines = self.in_flight.iter_mut().map(|call| &mut call.deadline);
-        deadlines.chain(self.waiting.iter_mut().map(|call| &mut call.deadline)).for_each(|deadline| *deadline += throttle);
+        let until = now + throttle;
+        self.throttled_until = Some(until);
+        let written = self.in_flight.iter_mut().map(|call| (&mut call.deadline, call.timeout));
+        let waiting = self.waiting.iter_mut().map(|call| (&mut call.deadline, call.timeout));
+        written.chain(waiting).for_each(|(deadline, timeout)| *deadline = (*deadline).max(until + timeout));
     }
 
     /// There may be a token now.
