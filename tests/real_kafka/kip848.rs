@@ -15,6 +15,11 @@ fn by_consumer_protocol(builder: ConsumerBuilder) -> ConsumerBuilder {
     builder.group_protocol(GroupProtocol::Consumer)
 }
 
+/// A member of a group that goes from protocol to protocol: as a classic one, it is cooperative.
+async fn join_by(protocol: GroupProtocol, builder: ConsumerBuilder) -> Member {
+    Member::join(builder.assignors([Arc::new(CooperativeSticky) as _]).group_protocol(protocol)).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_partition_has_one_owner_with_uniform() {
     members_come_and_go("uniform", by_consumer_protocol).await;
@@ -60,10 +65,7 @@ async fn java_and_ottla_share_a_group() {
 async fn a_group_is_rolled_to_the_consumer_protocol_and_back() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("rolled-848", 6), kafka.group("rolled-848"));
-    let join = |protocol| {
-        let builder = builder(kafka.bootstrap(), &group, &topic).assignors([Arc::new(CooperativeSticky) as _]);
-        Member::join(builder.group_protocol(protocol))
-    };
+    let join = |protocol| join_by(protocol, builder(kafka.bootstrap(), &group, &topic));
     let mut members = vec![join(GroupProtocol::Classic).await, join(GroupProtocol::Classic).await];
     let mut seen = Vec::new();
     let rounds = [
@@ -102,10 +104,7 @@ async fn a_group_is_rolled_to_the_consumer_protocol_and_back() {
 async fn a_group_is_converted_with_java_in_it_and_without_members() {
     let Some(kafka) = Kafka::shared() else { return };
     let (topic, group) = (kafka.topic("converted", 6), kafka.group("converted"));
-    let join = |protocol| {
-        let builder = builder(kafka.bootstrap(), &group, &topic).assignors([Arc::new(CooperativeSticky) as _]);
-        Member::join(builder.group_protocol(protocol))
-    };
+    let join = |protocol| join_by(protocol, builder(kafka.bootstrap(), &group, &topic));
     let java_joins =
         |name, configs: &[_]| kafka.admin.join(name, &group, &[&topic], "cooperative-sticky", configs).expect("Java joins");
     let three_each = async |java: &JavaMember<'_>, member: &Member| {

@@ -26,6 +26,13 @@ const REQUEST_WAIT_S: u32 = 3;
 /// Commits and lookups are on the coordinator's connection, too: from heartbeat to heartbeat it may have to wait four times.
 const SLOW_SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A broker that counts in so many windows, the one that has begun among them, of so many seconds.
+fn looking_back(windows: u32, seconds: u32) -> Option<Kafka> {
+    let conf = [("quota.window.num", windows), ("quota.window.size.seconds", seconds)];
+    let extra_conf = conf.map(|(name, value)| (name.to_owned(), value.to_string())).into();
+    Kafka::start(Options { extra_conf, ..Options::default() })
+}
+
 /// Its heartbeats have a pace that is the member's own.
 fn by_classic_protocol(builder: ConsumerBuilder) -> ConsumerBuilder {
     builder.group_protocol(GroupProtocol::Classic)
@@ -33,9 +40,7 @@ fn by_classic_protocol(builder: ConsumerBuilder) -> ConsumerBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_group() {
-    let window = [("quota.window.num", WINDOW_S + 1), ("quota.window.size.seconds", 1)];
-    let extra_conf = window.map(|(name, value)| (name.to_owned(), value.to_string())).into();
-    let Some(kafka) = Kafka::start(Options { extra_conf, ..Options::default() }) else { return };
+    let Some(kafka) = looking_back(WINDOW_S + 1, 1) else { return };
     let (group, process) = (kafka.group("throttled"), kafka.cluster().process_id(1).unwrap());
     let client_id = format!("ottla-{group}");
     let quota = |value| kafka.admin.set_quota(&client_id, "consumer_byte_rate", value).unwrap();
@@ -86,9 +91,7 @@ async fn a_throttled_member_reads_at_its_quota_waits_itself_and_stays_in_its_gro
 /// A quota on requests holds up heartbeats and commits, too: each by more than an answer may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_whose_every_request_is_throttled_holds() {
-    let window = [("quota.window.num", 2), ("quota.window.size.seconds", REQUEST_WAIT_S)];
-    let extra_conf = window.map(|(name, value)| (name.to_owned(), value.to_string())).into();
-    let Some(kafka) = Kafka::start(Options { extra_conf, ..Options::default() }) else { return };
+    let Some(kafka) = looking_back(2, REQUEST_WAIT_S) else { return };
     let (group, process) = (kafka.group("slowed"), kafka.cluster().process_id(1).unwrap());
     let quota = |value| kafka.admin.set_quota(&format!("ottla-{group}"), "request_percentage", value).unwrap();
     // So little that each is above it: then no Fetch brings anything, either.

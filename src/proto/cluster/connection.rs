@@ -187,19 +187,6 @@ struct InFlight {
     deadline: Instant,
 }
 
-/// How long what was shown is good for.
-struct Session {
-    began: Instant,
-    lifetime: Duration,
-}
-
-impl Session {
-    fn renew_at(&self, id: ConnId) -> Instant {
-        let part = RENEW_AT + (id.0 % u64::from(RENEW_SPREAD)) as u32;
-        self.began + (self.lifetime * part / 100).min(self.lifetime.saturating_sub(RENEW_BEFORE))
-    }
-}
-
 impl Connection {
     /// A connection that is to be opened at `at`, which is now unless its broker failed just before.
     pub(super) fn new(now: Instant, at: Instant, id: ConnId, addr: BrokerAddr, purpose: Purpose) -> Self {
@@ -549,8 +536,8 @@ impl Connection {
     ) -> Result<Received, Fault> {
         if answer.error == ErrorCode::NONE {
             // The session began somewhere between question and answer.
-            let session = answer.session_lifetime.map(|lifetime| Session { began: written, lifetime: lifetime.min(FOREVER) });
-            return self.handle_sasl_message(now, &answer.challenge, session, settings, out);
+            let renew = answer.session_lifetime.map(|lifetime| self.renew_at(written, lifetime).max(now + RENEW_AFTER_MIN));
+            return self.handle_sasl_message(now, &answer.challenge, renew, settings, out);
         }
         let mut why = answer.error.to_string();
         if let Some(message) = answer.message.as_deref().filter(|message| !message.is_empty()) {
@@ -564,12 +551,17 @@ impl Connection {
         Err(Fault::Refused(why))
     }
 
+    fn renew_at(&self, began: Instant, lifetime: Duration) -> Instant {
+        let (part, lifetime) = (RENEW_AT + (self.id.0 % u64::from(RENEW_SPREAD)) as u32, lifetime.min(FOREVER));
+        began + (lifetime * part / 100).min(lifetime.saturating_sub(RENEW_BEFORE))
+    }
+
     /// Takes the broker's next message of the mechanism.
     fn handle_sasl_message(
         &mut self,
         now: Instant,
         message: &[u8],
-        session: Option<Session>,
+        renew: Option<Instant>,
         settings: &Settings,
         out: &mut Outbox,
     ) -> Result<Received, Fault> {
@@ -585,7 +577,6 @@ impl Connection {
                 Ok(Received::Shaking)
             }
             Next::Done => {
-                let renew = session.map(|session| session.renew_at(self.id).max(now + RENEW_AFTER_MIN));
                 self.become_ready(now, apis, renew, settings, out);
                 Ok(if anew { Received::Renewed } else { Received::Ready })
             }

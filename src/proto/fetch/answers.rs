@@ -106,6 +106,7 @@ impl Fetcher {
                 let has_news = self.handle_response(frame, &partitions, &live, response.partitions);
                 // An answer without news that came early counts as if it had taken its time.
                 let due = if has_news { now } else { asked_at + wait };
+                // The connection would wait, but room would be kept for the answer meanwhile.
                 let due = due.max(now + response.throttle);
                 if let Some(node) = self.nodes.get_mut(&broker) {
                     node.handle_brought(line, brought, reserved, (due > now).then_some(due));

@@ -16,8 +16,12 @@ use crate::{
     wire::{Api, Broker, ErrorCode, MemberRequest, MetadataResponse, OffsetCommitRequest, Request, Response},
 };
 
+fn member() -> MemberRequest {
+    MemberRequest { group: "g".into(), generation: Generation(1), member_id: "m".into(), instance_id: None }
+}
+
 fn heartbeat() -> Request {
-    Request::Heartbeat(MemberRequest { group: "g".into(), generation: Generation(1), member_id: "m".into(), instance_id: None })
+    Request::Heartbeat(member())
 }
 
 /// Three brokers, all known.
@@ -91,7 +95,6 @@ fn a_commit_is_written_where_nothing_else_is_in_flight() {
     world.with(|cluster, now| cluster.want_coordinator(now));
     world.run(secs(1));
     world.sim("b1").holds.insert(Api::Heartbeat);
-    let member = || MemberRequest { group: "g".into(), generation: Generation(1), member_id: "m".into(), instance_id: None };
     let commit = || Request::OffsetCommit(OffsetCommitRequest { member: member(), partitions: Vec::new() });
     for (call, request) in [(1, heartbeat()), (2, commit()), (3, heartbeat())] {
         world.ask(Owner::Committer(call), Target::Coordinator, request, secs(30));

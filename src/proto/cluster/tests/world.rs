@@ -62,8 +62,8 @@ const CODEC: Codec = Codec {
     },
     throttle: |_, _, body| {
         let place = body.as_ref().try_into().map(u32::from_be_bytes);
-        let answer = place.ok().and_then(|place| RESPONSES.with_borrow(|responses| responses.get(place as usize).cloned()));
-        answer.map_or(Duration::ZERO, |(_, throttle)| throttle)
+        let throttle = |place| RESPONSES.with_borrow(|responses| Some(responses.get(place as usize)?.1));
+        place.ok().and_then(throttle).unwrap_or_default()
     },
 };
 
