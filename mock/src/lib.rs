@@ -205,8 +205,8 @@
 //! # What it is not
 //!
 //! Nothing is stored on disk, nothing is replicated (each partition has one log, whoever leads it), and there are no ACLs.
-//! Classic and consumer groups (KIP-848) are both served, but a group that has members does not change from one to the other. It is
-//! compared, conversation by conversation, with a real Kafka 4.3.
+//! Classic and consumer groups (KIP-848) are both served, and a group goes from one to the other while it has members, as by Kafka's default
+//! (`group.consumer.migration.policy=bidirectional`). It is compared, conversation by conversation, with a real Kafka 4.3.
 
 #![forbid(unsafe_code)]
 

@@ -29,6 +29,9 @@ pub struct Settings {
     pub group_max_size: usize,
     /// `group.coordinator.rebalance.protocols` has `consumer`: groups of KIP-848 are served (default true, from 4.0 on).
     pub consumer_groups: bool,
+    /// `group.consumer.migration.policy` is `bidirectional`: groups with members change from one protocol to the other (default true, as
+    /// Kafka's). If not it is `disabled`: only empty ones do.
+    pub consumer_group_migration: bool,
     /// `group.consumer.heartbeat.interval.ms` (default 5 s).
     pub consumer_group_heartbeat_interval: Duration,
     /// `group.consumer.session.timeout.ms` (default 45 s).
@@ -58,6 +61,7 @@ impl Default for Settings {
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: usize::MAX,
             consumer_groups: true,
+            consumer_group_migration: true,
             consumer_group_heartbeat_interval: Duration::from_secs(5),
             consumer_group_session_timeout: Duration::from_secs(45),
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),

@@ -227,20 +227,21 @@ pub(super) fn check(api: ApiKey, version: i16, frame: &[u8]) -> Result<(), Strin
     if walk.body.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", walk.body.len())) }
 }
 
-/// Checks what a member of a classic group says of itself, at version 0, as far as it is read: a newer one may go on behind it.
-pub(super) fn check_subscription(blob: &[u8]) -> bool {
-    const SUBSCRIPTION: &[Field] = &[all(Texts), all(Blob)];
-    check_start(SUBSCRIPTION, blob)
+/// Checks what a member of a classic group says of itself, as far as this version goes: a newer one may go on behind it.
+pub(super) fn check_subscription(blob: &[u8], version: i16) -> bool {
+    const OWNED: Kind = List(&[all(Text), all(Numbers)]);
+    const SUBSCRIPTION: &[Field] = &[all(Texts), all(Blob), since(1, OWNED), since(2, I32), since(3, Text)];
+    check_start(SUBSCRIPTION, blob, version)
 }
 
-/// Checks what a group's leader gives to a member, likewise.
+/// Checks what a group's leader gives to a member, likewise; all versions have the same.
 pub(super) fn check_assignment(blob: &[u8]) -> bool {
     const ASSIGNMENT: &[Field] = &[all(List(&[all(Text), all(Numbers)])), all(Blob)];
-    check_start(ASSIGNMENT, blob)
+    check_start(ASSIGNMENT, blob, 0)
 }
 
-fn check_start(fields: &'static [Field], blob: &[u8]) -> bool {
-    Walk::new(blob).structure(fields).is_ok()
+fn check_start(fields: &'static [Field], blob: &[u8], version: i16) -> bool {
+    Walk { version, ..Walk::new(blob) }.structure(fields).is_ok()
 }
 
 struct Walk<'a> {
@@ -563,8 +564,10 @@ mod tests {
 
     #[test]
     fn blobs_of_members_are_walked_over_too() {
-        assert!(check_subscription(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff and what newer versions have"));
-        assert!(!check_subscription(b"\x7f\xff\xff\xff\0\x01t\xff\xff\xff\xff"));
+        assert!(check_subscription(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff and what newer versions have", 0));
+        assert!(!check_subscription(b"\x7f\xff\xff\xff\0\x01t\xff\xff\xff\xff", 0));
+        assert!(check_subscription(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff\0\0\0\0\0\0\0\x05\xff\xff", 3));
+        assert!(!check_subscription(b"\0\0\0\x01\0\x01t\xff\xff\xff\xff\x7f\xff\xff\xff", 1));
         assert!(check_assignment(b"\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x07\0\0\0\0"));
         assert!(!check_assignment(b"\0\0\0\x01\0\x01t\x7f\xff\xff\xff\0\0\0\x07\0\0\0\0"));
     }

@@ -9,7 +9,7 @@ use crate::{
     stage::{Stage, play, text},
 };
 
-fn enter(group: &str, member: &str, topic: &str) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn enter(group: &str, member: &str, topic: &str) -> ConsumerGroupHeartbeatRequest {
     beat(group, member, 0)
         .with_rebalance_timeout_ms(30_000)
         .with_subscribed_topic_names(Some(vec![TopicName(text(topic))]))
@@ -17,7 +17,7 @@ fn enter(group: &str, member: &str, topic: &str) -> ConsumerGroupHeartbeatReques
 }
 
 /// Says only that the member is there.
-fn beat(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn beat(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(GroupId(text(group)))
         .with_member_id(text(member))
@@ -26,13 +26,13 @@ fn beat(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest 
         .with_topic_partitions(None)
 }
 
-fn owning(request: ConsumerGroupHeartbeatRequest, topic: Uuid, partitions: &[i32]) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn owning(request: ConsumerGroupHeartbeatRequest, topic: Uuid, partitions: &[i32]) -> ConsumerGroupHeartbeatRequest {
     let owned = TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.to_vec());
     request.with_topic_partitions(Some(vec![owned]))
 }
 
 /// Waits until the coordinator knows a topic, which it hears of later than the broker does: each of its partitions does so by itself.
-async fn until_coordinators_know(stage: &mut Stage, topic: &'static str) {
+pub(crate) async fn until_coordinators_know(stage: &mut Stage, topic: &'static str) {
     let line = stage.connect().await;
     for partition in 0..4 {
         let request = enter(&format!("{topic}-{partition}"), "scout", topic);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A subscription in the version that all know. It has to be one: a Kafka 4.3.1 that cannot read it never answers the join.
-fn subscription(topics: &[&str]) -> Bytes {
+pub(crate) fn subscription(topics: &[&str]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_i16(0);
     bytes.put_i32(topics.len() as i32);

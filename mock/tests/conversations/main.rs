@@ -9,6 +9,7 @@
 
 mod cluster;
 mod consumer_groups;
+mod converted;
 mod fetch;
 mod groups;
 mod leaders;

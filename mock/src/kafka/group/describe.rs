@@ -157,8 +157,8 @@ fn describe_consumer(body: modern::DescribedGroup, group: &ConsumerGroup, versio
             .with_subscribed_topic_regex(Some(member.pattern().cloned().unwrap_or_default()))
             .with_assignment(assignment(member.assignment()))
             .with_target_assignment(assignment(group.target(&member.id)));
-        // It speaks the protocol of consumer groups.
-        if version >= 1 { body.with_member_type(1) } else { body }
+        // 1 speaks the protocol of consumer groups, 0 the classic one.
+        if version >= 1 { body.with_member_type(member.classic.is_none().into()) } else { body }
     };
     body.with_group_state(text(group.state()))
         .with_group_epoch(group.epoch())

@@ -2,7 +2,9 @@
 
 mod classic;
 mod consumer;
+mod convert;
 mod describe;
+mod embedded;
 mod offsets;
 #[cfg(test)]
 mod tests;
@@ -44,7 +46,7 @@ struct Group {
     expiry: Option<Instant>,
 }
 
-/// A group is of one protocol or the other; only an empty one may change.
+/// A group is of one protocol or the other; in one of the consumer protocol there may be members that speak the classic one (`convert`).
 #[derive(Debug)]
 enum Members {
     Classic(Box<ClassicGroup>),
@@ -71,9 +73,9 @@ impl Groups {
         }
         match &mut group.members {
             Members::Classic(classic) => classic.join(cx, call, &request),
-            // Kafka lets a classic member into a live consumer group; here groups change their protocol only while they are empty.
-            Members::Consumer(_) => return refuse(&request.into(), ResponseError::InconsistentGroupProtocol, call, cx.out),
+            Members::Consumer(consumer) => consumer.join(cx, call, &request),
         }
+        group.turn_classic_by_replacement(cx);
         group.reckon_expiry(cx);
     }
 
@@ -87,14 +89,14 @@ impl Groups {
         };
         let group = self.by_id.get_mut(request.group_id.as_str()).filter(|_| error == ResponseError::UnknownMemberId);
         let refused = match group {
-            Some(group) => match &mut group.members {
-                Members::Classic(classic) => {
-                    let result = classic.sync(cx, call, request);
-                    group.reckon_expiry(cx);
-                    result
-                }
-                Members::Consumer(_) => Err((call, error)),
-            },
+            Some(group) => {
+                let result = match &mut group.members {
+                    Members::Classic(classic) => classic.sync(cx, call, request),
+                    Members::Consumer(consumer) => consumer.sync(cx, call, request),
+                };
+                group.reckon_expiry(cx);
+                result
+            }
             None => Err((call, error)),
         };
         if let Err((call, error)) = refused {
@@ -107,7 +109,8 @@ impl Groups {
         let result = match self.by_id.get_mut(request.group_id.as_str()).map(|group| &mut group.members) {
             _ if request.group_id.is_empty() => Err(ResponseError::InvalidGroupId),
             Some(Members::Classic(classic)) => classic.heartbeat(cx, &request),
-            Some(Members::Consumer(_)) | None => Err(ResponseError::UnknownMemberId),
+            Some(Members::Consumer(consumer)) => consumer.classic_heartbeat(cx, &request),
+            None => Err(ResponseError::UnknownMemberId),
         };
         let body = HeartbeatResponse::default().with_throttle_time_ms(call.throttle_time_ms);
         cx.out.answer(call, &body.with_error_code(code_of(result)));
@@ -127,6 +130,7 @@ impl Groups {
                     Members::Classic(classic) => classic.leave(cx, &leaving),
                     Members::Consumer(consumer) => consumer.remove(cx, &leaving),
                 };
+                group.turn_classic_if_all_are(cx);
                 group.reckon_expiry(cx);
                 results
             }
@@ -176,6 +180,9 @@ impl Groups {
                 Members::Classic(classic) if is_joining && classic.is_empty() => {
                     created.insert(Box::new(ConsumerGroup::new(id, cx.now, cx.settings.release)))
                 }
+                Members::Classic(classic) if is_joining => {
+                    created.insert(Box::new(ConsumerGroup::from_classic(cx, id, classic)?))
+                }
                 Members::Classic(_) => return Err((ResponseError::GroupIdNotFound, Some("The group is not a consumer group."))),
             },
             None if is_joining => created.insert(Box::new(ConsumerGroup::new(id, cx.now, cx.settings.release))),
@@ -183,9 +190,13 @@ impl Groups {
         };
         let body = group.heartbeat(cx, call, request)?;
         if let Some(created) = created {
-            self.get_or_create(cx, id).members = Members::Consumer(created);
+            let former = std::mem::replace(&mut self.get_or_create(cx, id).members, Members::Consumer(created));
+            if let Members::Classic(mut classic) = former {
+                classic.dissolve(cx);
+            }
         }
         if let Some(group) = self.by_id.get_mut(id) {
+            group.turn_classic_if_all_are(cx);
             group.reckon_expiry(cx);
         }
         Ok(body)
@@ -202,6 +213,7 @@ impl Groups {
                 Members::Classic(classic) => classic.tick(cx),
                 Members::Consumer(consumer) => consumer.tick(cx),
             }
+            group.turn_classic_if_all_are(cx);
             group.reckon_expiry(cx);
             if group.expiry.is_some_and(|at| at <= now) {
                 if group.expire(cx) {

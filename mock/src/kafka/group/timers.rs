@@ -25,6 +25,13 @@ impl<K: Clone + Ord> Timers<K> {
         self.by_time.insert((at, key));
     }
 
+    /// Sets a timer unless there is one of the same name.
+    pub(super) fn set_if_absent(&mut self, key: K, at: Instant) {
+        if !self.by_key.contains_key(&key) {
+            self.set(key, at);
+        }
+    }
+
     pub(super) fn cancel(&mut self, key: &K) {
         if let Some(at) = self.by_key.remove(key) {
             self.by_time.remove(&(at, key.clone()));

@@ -6,8 +6,10 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{
     Context, Groups, Members,
-    classic::{Member, decode_assignment},
-    consumer, text,
+    classic::Member,
+    consumer,
+    embedded::{decode_assignment, partitions_of},
+    text,
 };
 
 /// A member of a group, as a test sees it.
@@ -84,13 +86,16 @@ impl Groups {
             Members::Classic(classic) => classic.expel(cx, member_id, "session timed out"),
             Members::Consumer(consumer) => consumer.fence(cx, &text(member_id), "session timed out"),
         }
+        group.turn_classic_if_all_are(cx);
         group.reckon_expiry(cx);
     }
 }
 
 fn view_classic(member: &Member, is_leader: bool) -> MemberView {
-    let assignment = decode_assignment(member.assignment.clone());
-    view((&member.id, &member.client_id, member.instance_id.as_ref()), assignment, is_leader)
+    // Who leads a group of another kind may give out whatever it likes.
+    let assignment = decode_assignment(member.assignment.clone()).unwrap_or_default();
+    let partitions = partitions_of(&assignment).map(|(topic, number)| (topic.to_owned(), number)).collect();
+    view((&member.id, &member.client_id, member.instance_id.as_ref()), partitions, is_leader)
 }
 
 fn view_consumer(group: &consumer::ConsumerGroup, member: &consumer::Member) -> MemberView {

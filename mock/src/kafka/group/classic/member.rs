@@ -9,25 +9,25 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use crate::kafka::{Context, call::Call, clock::ms};
+use crate::kafka::{Context, call::Call, clock::ms, group::embedded::metadata_of};
 
 #[derive(Clone, Debug)]
 pub(in super::super) struct Member {
     pub(in super::super) id: StrBytes,
     pub(in super::super) instance_id: Option<StrBytes>,
     pub(in super::super) client_id: StrBytes,
-    pub(super) session_timeout: Duration,
-    pub(super) rebalance_timeout: Duration,
-    pub(super) protocol_type: StrBytes,
+    pub(in super::super) session_timeout: Duration,
+    pub(in super::super) rebalance_timeout: Duration,
+    pub(in super::super) protocol_type: StrBytes,
     /// What it speaks, the best first.
-    pub(super) protocols: Vec<(StrBytes, Bytes)>,
+    pub(in super::super) protocols: Vec<(StrBytes, Bytes)>,
     pub(in super::super) assignment: Bytes,
     /// The join that waits for the others.
-    pub(super) joining: Option<Call>,
+    pub(in super::super) joining: Option<Call>,
     /// The sync that waits for the leader's.
-    pub(super) syncing: Option<Call>,
+    pub(in super::super) syncing: Option<Call>,
     /// It has not seen a generation yet: unlike others it cannot wait for ever in a join.
-    pub(super) is_new: bool,
+    pub(in super::super) is_new: bool,
 }
 
 impl Member {
@@ -68,7 +68,7 @@ impl Member {
     }
 
     pub(in super::super) fn metadata(&self, protocol: &StrBytes) -> Bytes {
-        self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+        metadata_of(&self.protocols, protocol)
     }
 
     /// What is left of it in the log: of its protocols, the one in use.
@@ -91,7 +91,7 @@ impl Member {
     }
 }
 
-pub(super) fn refuse_join(cx: &mut Context<'_>, call: Call, error: ResponseError, member_id: &StrBytes) {
+pub(in super::super) fn refuse_join(cx: &mut Context<'_>, call: Call, error: ResponseError, member_id: &StrBytes) {
     let body = JoinGroupResponse::default()
         .with_throttle_time_ms(call.throttle_time_ms)
         .with_error_code(error.code())
@@ -101,6 +101,6 @@ pub(super) fn refuse_join(cx: &mut Context<'_>, call: Call, error: ResponseError
     cx.out.answer(call, &body);
 }
 
-fn read_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(StrBytes, Bytes)> {
+pub(in super::super) fn read_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(StrBytes, Bytes)> {
     protocols.iter().map(|protocol| (protocol.name.clone(), protocol.metadata.clone())).collect()
 }

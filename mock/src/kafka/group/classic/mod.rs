@@ -17,20 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use indexmap::IndexMap;
-use kafka_protocol::{
-    ResponseError,
-    messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription},
-    protocol::{Decodable, StrBytes},
+use kafka_protocol::{ResponseError, protocol::StrBytes};
+
+use super::{
+    super::Context,
+    embedded::{CONSUMER_PROTOCOL, decode_subscription},
+    timers::Timers,
 };
+use crate::kafka::message::Event;
 
-use super::{super::Context, timers::Timers};
-use crate::kafka::{message::Event, shape};
-
-pub(super) use member::Member;
-
-pub(super) const CONSUMER_PROTOCOL: &str = "consumer";
+pub(super) use member::{Member, read_protocols, refuse_join};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -316,6 +314,38 @@ impl ClassicGroup {
         }
     }
 
+    /// Makes a stable group of members that come from a consumer group, in the generation that its epoch was.
+    pub(super) fn of_members(cx: &Context<'_>, id: &str, generation: i32, members: impl Iterator<Item = Member>) -> Self {
+        let mut group = Self::new(id, cx.now);
+        members.for_each(|member| group.add(member));
+        for member in group.members.values() {
+            group.timers.set(Timer::Session(member.id.clone()), cx.now + member.session_timeout);
+        }
+        group.state = State::Stable;
+        group.previous = State::Stable;
+        group.generation = generation;
+        group.protocol = group.select_protocol();
+        group.subscribed = group.subscriptions();
+        group
+    }
+
+    /// Gives each member its assignment, and writes that to the log.
+    pub(super) fn give_out(&mut self, assign: impl Fn(&StrBytes, &Member) -> Bytes) {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        for member in self.members.values_mut() {
+            member.assignment = assign(&protocol, member);
+        }
+        self.store();
+    }
+
+    /// Sends all away who wait for others: the group is of another protocol from now on, and they have to join that.
+    pub(super) fn dissolve(&mut self, cx: &mut Context<'_>) {
+        for member in self.members.values_mut() {
+            member.refuse_join(cx, ResponseError::RebalanceInProgress);
+            member.refuse_sync(cx, ResponseError::RebalanceInProgress);
+        }
+    }
+
     /// Reads which topics its members want, if they speak the consumer protocol.
     fn subscriptions(&self) -> Option<BTreeSet<String>> {
         if !self.uses_consumer_protocol() {
@@ -328,23 +358,4 @@ impl ClassicGroup {
         }
         Some(topics)
     }
-}
-
-fn decode_subscription(mut blob: Bytes) -> Option<ConsumerProtocolSubscription> {
-    // Only the topics are of interest, which every version has in the same place.
-    (blob.try_get_i16().ok()? >= 0 && shape::check_subscription(&blob))
-        .then(|| ConsumerProtocolSubscription::decode(&mut blob, 0).ok())
-        .flatten()
-}
-
-/// Reads the partitions of an assignment, as far as it is one of the consumer protocol.
-pub(super) fn decode_assignment(mut blob: Bytes) -> Vec<(String, i32)> {
-    if blob.try_get_i16().is_ok_and(|version| version >= 0)
-        && shape::check_assignment(&blob)
-        && let Ok(assignment) = ConsumerProtocolAssignment::decode(&mut blob, 0)
-    {
-        let topics = assignment.assigned_partitions.iter();
-        return topics.flat_map(|topic| topic.partitions.iter().map(|number| (topic.topic.to_string(), *number))).collect();
-    }
-    Vec::new()
 }

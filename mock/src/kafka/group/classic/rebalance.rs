@@ -24,7 +24,7 @@ impl ClassicGroup {
         if self.state == State::Preparing { self.complete_if_all_joined(cx) } else { self.prepare_rebalance(cx) }
     }
 
-    pub(super) fn prepare_rebalance(&mut self, cx: &mut Context<'_>) {
+    pub(in super::super) fn prepare_rebalance(&mut self, cx: &mut Context<'_>) {
         if self.state == State::Completing {
             for member in self.members.values_mut() {
                 member.assignment.clear();

@@ -87,6 +87,7 @@ impl ConsumerGroup {
         let mut member = former.map_or_else(|| Member::new(member_id.clone()), |id| self.take(cx, &id, &member_id));
         let before = member.assignment();
         member.client_id = call.client_id.clone().unwrap_or_default();
+        member.classic = None;
         member.instance_id = request.instance_id.clone().or(member.instance_id);
         member.rack_id = request.rack_id.clone().or(member.rack_id);
         member.assignor = request.server_assignor.clone().or(member.assignor);
@@ -108,7 +109,8 @@ impl ConsumerGroup {
         }
         self.members.insert(member_id.clone(), member);
         self.empty_since = None;
-        self.assign(cx, has_changed);
+        self.bump_if_changed(cx, has_changed);
+        self.assign();
         self.lead(cx, &member_id, has_changed, owned.as_ref());
         self.timers.set(Timer::Session(member_id.clone()), cx.now + cx.settings.consumer_group_session_timeout);
 
@@ -140,7 +142,8 @@ impl ConsumerGroup {
                 let current = self.static_members.get(instance_id).and_then(|id| self.members.get(id));
                 match current {
                     Some(current) if is_joining => {
-                        if current.epoch != STATIC_LEAVE_EPOCH {
+                        // One that speaks the classic protocol is replaced as it would be in a classic group.
+                        if current.epoch != STATIC_LEAVE_EPOCH && current.classic.is_none() {
                             return Err((ResponseError::UnreleasedInstanceId, None));
                         }
                         return Ok(Some(current.id.clone()));
@@ -168,7 +171,7 @@ impl ConsumerGroup {
     }
 
     /// Takes a member out to be changed; under a new id if it is a static one that has come back.
-    fn take(&mut self, cx: &mut Context<'_>, id: &StrBytes, new_id: &StrBytes) -> Member {
+    pub(super) fn take(&mut self, cx: &mut Context<'_>, id: &StrBytes, new_id: &StrBytes) -> Member {
         let mut member = self.members.remove(id).expect("it was found");
         if id != new_id || member.epoch == STATIC_LEAVE_EPOCH {
             let target = self.targets.remove(id);
@@ -185,13 +188,17 @@ impl ConsumerGroup {
         member
     }
 
-    /// Brings the epoch and the targets up to date.
-    fn assign(&mut self, cx: &mut Context<'_>, has_changed: bool) {
+    /// Begins a new epoch if the members want something else, or their topics have changed.
+    pub(super) fn bump_if_changed(&mut self, cx: &mut Context<'_>, has_changed: bool) {
         let metadata = self.read_metadata(cx.topics);
         if has_changed || metadata != self.metadata {
             self.metadata = metadata;
             self.bump(cx);
         }
+    }
+
+    /// Brings the targets up to date.
+    pub(super) fn assign(&mut self) {
         if self.assignment_epoch < self.epoch {
             self.targets = assign::assign(&self.members, &self.targets, &self.metadata);
             self.assignment_epoch = self.epoch;
@@ -199,7 +206,13 @@ impl ConsumerGroup {
     }
 
     /// Leads a member on towards its target.
-    fn lead(&mut self, cx: &Context<'_>, member_id: &StrBytes, has_subscription_changed: bool, owned: Option<&TopicPartitions>) {
+    pub(super) fn lead(
+        &mut self,
+        cx: &Context<'_>,
+        member_id: &StrBytes,
+        has_subscription_changed: bool,
+        owned: Option<&TopicPartitions>,
+    ) {
         if !has_subscription_changed && self.members[member_id].is_reconciled_to(self.assignment_epoch) {
             return;
         }
@@ -216,7 +229,8 @@ impl ConsumerGroup {
             has_subscription_changed,
         };
         let timer = Timer::Rebalance(member_id.clone());
-        if !member.reconcile(&plan) {
+        // Those of the classic protocol give up what they must before they join.
+        if !member.reconcile(&plan) || member.classic.is_some() {
             return;
         }
         if member.is_revoking() {

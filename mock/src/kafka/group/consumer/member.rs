@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use kafka_protocol::protocol::StrBytes;
+use bytes::Bytes;
+use kafka_protocol::{ResponseError, protocol::StrBytes};
 use regex::Regex;
 use uuid::Uuid;
 
@@ -33,12 +34,22 @@ pub(in super::super) struct Member {
     pub(in super::super) epoch: i32,
     pub(super) previous_epoch: i32,
     state: State,
-    pub(super) rebalance_timeout: Duration,
+    pub(in super::super) rebalance_timeout: Duration,
     pub(in super::super) names: BTreeSet<String>,
     pub(super) regex: Option<Subscription>,
     pub(super) assignor: Option<StrBytes>,
+    /// How it speaks if it keeps to the classic protocol; the others do not.
+    pub(in super::super) classic: Option<Classic>,
     assigned: Held,
     revoking: Held,
+}
+
+/// What is known of a member that speaks the classic protocol.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Classic {
+    pub(in super::super) session_timeout: Duration,
+    /// What it offers, the best first.
+    pub(in super::super) protocols: Vec<(StrBytes, Bytes)>,
 }
 
 /// A subscription by pattern.
@@ -70,7 +81,7 @@ impl Subscription {
 }
 
 impl Member {
-    pub(super) fn new(id: StrBytes) -> Self {
+    pub(in super::super) fn new(id: StrBytes) -> Self {
         Self {
             id,
             instance_id: None,
@@ -83,9 +94,18 @@ impl Member {
             names: BTreeSet::new(),
             regex: None,
             assignor: None,
+            classic: None,
             assigned: Held::new(),
             revoking: Held::new(),
         }
+    }
+
+    /// Lets it have what it was given in a classic group, in the generation that is its epoch now.
+    pub(in super::super) fn settle(&mut self, epoch: i32, assigned: &TopicPartitions) {
+        let held = |numbers: &BTreeSet<i32>| numbers.iter().map(|number| (*number, epoch)).collect();
+        self.assigned = assigned.iter().map(|(topic, numbers)| (*topic, held(numbers))).collect();
+        self.epoch = epoch;
+        self.previous_epoch = epoch;
     }
 
     pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
@@ -102,6 +122,15 @@ impl Member {
 
     pub(super) fn is_revoking(&self) -> bool {
         self.state == State::Unrevoked
+    }
+
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.state == State::Unreleased
+    }
+
+    /// How it is told that its epoch is not the one that it names.
+    pub(super) fn stale(&self) -> ResponseError {
+        if self.classic.is_some() { ResponseError::IllegalGeneration } else { ResponseError::StaleMemberEpoch }
     }
 
     /// What it has, apart from what it is to give up.

@@ -2,8 +2,11 @@
 //!
 //! Whatever changes the group bumps its epoch; the next heartbeat of anybody computes a target for that epoch; and each member goes
 //! towards its target on its own: it gives up what it must, and gets what others have given up.
+//!
+//! Members that speak the classic protocol may be among them: for those, `classic` translates.
 
 mod assign;
+mod classic;
 mod heartbeat;
 mod member;
 
@@ -18,8 +21,9 @@ use uuid::Uuid;
 use super::timers::Timers;
 use crate::kafka::{Context, api::Release, message::Event, topics::Topics};
 
+pub(super) use classic::identify;
 pub(super) use heartbeat::validate;
-pub(super) use member::Member;
+pub(super) use member::{Classic, Member};
 
 /// A static member that is away for a while.
 const STATIC_LEAVE_EPOCH: i32 = -2;
@@ -37,6 +41,10 @@ enum Timer {
     Session(StrBytes),
     /// A member has not given up its partitions.
     Rebalance(StrBytes),
+    /// One that speaks the classic protocol has not joined again, though it was told to.
+    Join(StrBytes),
+    /// It has joined, and not synced.
+    Sync(StrBytes),
 }
 
 #[derive(Debug)]
@@ -69,6 +77,31 @@ impl ConsumerGroup {
             empty_since: Some(now),
             timers: Timers::default(),
         }
+    }
+
+    /// Makes a group of members that come from a classic group, all of whom have what they were given there.
+    pub(super) fn of_members(cx: &Context<'_>, id: &str, epoch: i32, members: impl Iterator<Item = Member>) -> Self {
+        let mut group = Self::new(id, cx.now, cx.settings.release);
+        (group.epoch, group.assignment_epoch, group.empty_since) = (epoch, epoch, None);
+        for member in members {
+            let session_timeout =
+                member.classic.as_ref().map_or(cx.settings.consumer_group_session_timeout, |of| of.session_timeout);
+            group.timers.set(Timer::Session(member.id.clone()), cx.now + session_timeout);
+            group.static_members.extend(member.instance_id.clone().map(|instance_id| (instance_id, member.id.clone())));
+            group.targets.insert(member.id.clone(), member.assignment());
+            group.members.insert(member.id.clone(), member);
+        }
+        group.metadata = group.read_metadata(cx.topics);
+        group
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Says whether nobody in it speaks the consumer protocol any more.
+    pub(super) fn is_all_classic(&self) -> bool {
+        !self.members.is_empty() && self.members.values().all(|member| member.classic.is_some())
     }
 
     pub(super) fn epoch(&self) -> i32 {
@@ -124,10 +157,15 @@ impl ConsumerGroup {
     }
 
     pub(super) fn tick(&mut self, cx: &mut Context<'_>) {
-        while let Some(timer) = self.timers.pop_due(cx.now) {
+        // What is due in a group of classic members only is for the classic group to find that it becomes.
+        while !self.is_all_classic()
+            && let Some(timer) = self.timers.pop_due(cx.now)
+        {
             match timer {
                 Timer::Session(member_id) => self.fence(cx, &member_id, "session timed out"),
                 Timer::Rebalance(member_id) => self.fence(cx, &member_id, "did not revoke in time"),
+                Timer::Join(member_id) => self.fence(cx, &member_id, "did not rejoin in time"),
+                Timer::Sync(member_id) => self.fence(cx, &member_id, "did not sync in time"),
             }
         }
     }
@@ -149,7 +187,7 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
-        if version.is_some_and(|version| version < 9) {
+        if member.classic.is_none() && version.is_some_and(|version| version < 9) {
             return Err(ResponseError::UnsupportedVersion);
         }
         let is_held = |(topic, number): &(Uuid, i32)| member.held_since(*topic, *number).is_some_and(|since| since <= epoch);
@@ -159,7 +197,7 @@ impl ConsumerGroup {
         } else if is_transactional {
             Err(ResponseError::IllegalGeneration)
         } else {
-            Err(ResponseError::StaleMemberEpoch)
+            Err(member.stale())
         }
     }
 
@@ -168,10 +206,10 @@ impl ConsumerGroup {
             return Ok(());
         }
         let member = member_id.and_then(|id| self.members.get(id)).ok_or(ResponseError::UnknownMemberId)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
+        if member.epoch == epoch { Ok(()) } else { Err(member.stale()) }
     }
 
-    /// Lets members go whom a tool takes out; they themselves leave by heartbeat.
+    /// Lets members go who speak the classic protocol, or whom a tool takes out; the others leave by heartbeat.
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, leaving: &[MemberIdentity]) -> Vec<Result<(), ResponseError>> {
         let found: Vec<_> = leaving.iter().map(|identity| self.identify(identity)).collect();
         let mut has_changed = false;
@@ -179,7 +217,7 @@ impl ConsumerGroup {
             has_changed |= self.take_out(cx, member_id, "left");
         }
         if has_changed {
-            self.bump(cx);
+            self.bump_unless_all_classic(cx);
         }
         found.into_iter().map(|found| found.map(drop)).collect()
     }
@@ -211,6 +249,13 @@ impl ConsumerGroup {
     /// Takes a member out: what it had is free at once, and its own next heartbeat is refused.
     pub(super) fn fence(&mut self, cx: &mut Context<'_>, member_id: &StrBytes, why: &'static str) {
         if self.take_out(cx, member_id, why) {
+            self.bump_unless_all_classic(cx);
+        }
+    }
+
+    /// What becomes a classic group keeps the epoch as its generation, and rebalances.
+    fn bump_unless_all_classic(&mut self, cx: &mut Context<'_>) {
+        if !self.is_all_classic() {
             self.bump(cx);
         }
     }
@@ -241,8 +286,9 @@ impl ConsumerGroup {
 
     fn forget(&mut self, member_id: &StrBytes) {
         self.targets.remove(member_id);
-        self.timers.cancel(&Timer::Session(member_id.clone()));
-        self.timers.cancel(&Timer::Rebalance(member_id.clone()));
+        for timer in [Timer::Session, Timer::Rebalance, Timer::Join, Timer::Sync] {
+            self.timers.cancel(&timer(member_id.clone()));
+        }
     }
 
     fn read_metadata(&self, topics: &Topics) -> BTreeMap<String, (Uuid, usize)> {

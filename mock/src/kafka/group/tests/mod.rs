@@ -3,6 +3,7 @@
 mod classic;
 mod consumer;
 mod consumer_offsets;
+mod converted;
 mod offsets;
 mod statics;
 mod tools;
