@@ -23,6 +23,11 @@
 //! * **A coordinator that assigns by topic ids gives the partitions of a topic that was made anew to anybody**, also while a member still holds
 //!   those of the former one, and would read the new ones by their name (KIP-848).
 //!   (`a_topic_of_the_same_name_is_another_one`)
+//! * **A group may be of another protocol when a member comes back that was put out**, because all who are left speak the classic one. "The
+//!   group is not found" then means as much as "you are not known": joining converts it again, or says that it cannot be.
+//!   (`a_member_that_is_put_out_finds_its_group_classic_and_converts_it_again`)
+//! * **A group that changes its protocol while it is empty counts its generations from the beginning.** Whoever was stopped meanwhile may
+//!   believe to hold a partition in the very generation in which another one does. It commits to no avail: its member id is unknown.
 //! * **Who leads now is news whoever asked.** An answer that comes after its partition was assigned anew brings no records any more; but if it
 //!   names the leader, the former one's late word is to be believed no longer. (`who_leads_now_counts_whoever_asked`,
 //!   `a_newer_leader_counts_also_where_the_partition_is_not_read_any_more`)

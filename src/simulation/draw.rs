@@ -119,6 +119,13 @@ enum Assigning {
     Auto,
 }
 
+/// What the group is on its way to while there are members of both group protocols in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Converting {
+    ToConsumer,
+    FromConsumer,
+}
+
 impl Assigning {
     fn protocol(self) -> GroupProtocol {
         match self {
@@ -126,6 +133,10 @@ impl Assigning {
             Self::Auto => GroupProtocol::Auto,
             _ => GroupProtocol::Classic,
         }
+    }
+
+    fn is_rolled(self) -> bool {
+        matches!(self, Self::ToCooperative | Self::FromCooperative)
     }
 
     fn assignors(self, is_late: bool) -> Vec<Arc<dyn Assignor>> {
@@ -169,6 +180,8 @@ pub(super) struct Draw {
     /// The longest pause between two steps.
     pub(super) pause_ms: u64,
     assigning: Assigning,
+    /// Who starts in one half of the life has another group protocol than who starts in the other half.
+    converting: Option<Converting>,
     /// Members go on claiming what they have lost.
     pub(super) claims_lost: bool,
     /// The brokers are in racks of their own, and the programs in one of them: most is read from replicas that do not lead.
@@ -203,6 +216,8 @@ impl Draw {
         let keeps_positions = aside.next_u64().is_multiple_of(2);
         let lets_coordinator_match = aside.next_u64().is_multiple_of(2);
         let throttled_percent = [0, 0, 0, 0, 3, 30][(aside.next_u64() % 6) as usize];
+        let converting = [Some(Converting::ToConsumer), Some(Converting::FromConsumer), None, None, None, None, None];
+        let converting = converting[(aside.next_u64() % 7) as usize];
         let mut below = |limit: u64| rng.next_u64() % limit;
         let readings = [Reading::AtLeastOnce, Reading::AtMostOnce, Reading::Batches, Reading::Manual, Reading::Partitions];
         // The first two are what most people use.
@@ -238,17 +253,20 @@ impl Draw {
             Assigning::Consumer,
             Assigning::Auto,
         ][below(11) as usize];
+        let converting = converting.filter(|_| !assigning.is_rolled());
         let release = match assigning {
             Assigning::Consumer => release.max(KIP_848_SINCE),
+            _ if converting.is_some() => release.max(KIP_848_SINCE),
             _ => release,
         };
+        let are_all_of_kip_848 = assigning == Assigning::Consumer && converting.is_none();
         let subscribing = match subscribing {
-            Subscribing::Pattern if assigning == Assigning::Consumer && lets_coordinator_match => Subscribing::ServerPattern,
+            Subscribing::Pattern if are_all_of_kip_848 && lets_coordinator_match => Subscribing::ServerPattern,
             subscribing => subscribing,
         };
         // A coordinator that takes a group over knows of each member only the assignor that was selected: to it the old members offer
         // nothing else until they join again, and who offers only another one is refused.
-        if matches!(assigning, Assigning::ToCooperative | Assigning::FromCooperative) {
+        if assigning.is_rolled() {
             troubles.retain(|trouble| !matches!(trouble, Trouble::Coordinators | Trouble::BrokerStops | Trouble::BrokerKills));
         }
         let session_timeout = ms([6_000, 10_000, 20_000][below(3) as usize]);
@@ -262,6 +280,7 @@ impl Draw {
             steps: 10 + below(40),
             pause_ms: [100, 800, 2_500][below(3) as usize],
             assigning,
+            converting,
             claims_lost: below(2) == 0,
             has_racks,
             fetch_sessions_max,
@@ -297,7 +316,7 @@ impl Draw {
         };
         builder
             .offset_reset(OffsetReset::Earliest)
-            .group_protocol(self.assigning.protocol())
+            .group_protocol(self.group_protocol(is_late))
             .assignors(self.assigning.assignors(is_late))
             .session_timeout(self.session_timeout)
             .heartbeat_interval(self.heartbeat_interval)
@@ -312,6 +331,19 @@ impl Draw {
             .unacked_records_max(self.unacked_records_max)
             .request_timeout(secs(5))
             .metadata_max_age(secs(10))
+    }
+
+    fn group_protocol(&self, is_late: bool) -> GroupProtocol {
+        match (self.converting, is_late) {
+            (None, _) => self.assigning.protocol(),
+            (Some(Converting::ToConsumer), false) | (Some(Converting::FromConsumer), true) => GroupProtocol::Classic,
+            (Some(Converting::ToConsumer), true) | (Some(Converting::FromConsumer), false) => GroupProtocol::Consumer,
+        }
+    }
+
+    /// A coordinator that takes over a group that has just become a classic one does not know that all were to join again.
+    pub(super) fn may_forget_to_rebalance(&self) -> bool {
+        self.converting.is_some()
     }
 
     pub(super) fn has_any_of(&self, troubles: &[Trouble]) -> bool {
@@ -359,10 +391,11 @@ impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {:?}{}{}, subscribing by {:?}, {} fetch sessions, {}% throttled, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
+            "{:?}, {:?}{}{}{}, subscribing by {:?}, {} fetch sessions, {}% throttled, Kafka {:?}, {} partitions, up to {} clients, {} steps, latency {:?}, session {:?}, commits every {:?}, \
              buffer {} bytes, {} at once for up to {} ms, {}% dropped, with {:?}",
             self.reading,
             self.assigning,
+            self.converting.map(|converting| format!(" {converting:?}")).unwrap_or_default(),
             if self.claims_lost { " claiming what is lost" } else { "" },
             if self.has_racks { ", in racks" } else { "" },
             self.subscribing,

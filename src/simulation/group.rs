@@ -405,39 +405,6 @@ fn who_closes_while_it_joins_is_told_in_which_generation_it_commits() {
     assert_eq!(world.repeats(), 0);
 }
 
-/// Who leaves the choice to us is a member by whichever protocol the group is of, also when that changes behind its back.
-#[test]
-fn a_member_follows_its_group_from_one_protocol_to_the_other() {
-    let mut world = World::new(2);
-    let join = |world: &mut World, protocol| {
-        world.join(builder().group_protocol(protocol), |consumer| Records::AtLeastOnce(consumer.at_least_once()))
-    };
-    let classic = join(&mut world, GroupProtocol::Classic);
-    world.produce(0, 10);
-    world.finish(secs(5));
-    let member = join(&mut world, GroupProtocol::Auto);
-    let third = join(&mut world, GroupProtocol::Classic);
-    world.run_until(secs(20), |world| world.clients[third].holds.len() == 1 || world.clients[member].holds.len() == 1);
-    world.close(third, secs(5));
-    world.run_until(secs(20), |world| [classic, member].iter().all(|&client| world.clients[client].holds.len() == 1));
-    world.produce(0, 10);
-    world.produce(1, 10);
-    world.finish(secs(5));
-    // It is away while the last classic member leaves, and the group begins anew by the other protocol.
-    world.freeze(member, true);
-    world.close(classic, secs(5));
-    world.run(secs(12));
-    let other = join(&mut world, GroupProtocol::Consumer);
-    world.run_until(secs(20), |world| world.clients[other].holds.len() == 2);
-    world.freeze(member, false);
-    world.run_until(secs(20), |world| [member, other].iter().all(|&client| world.clients[client].holds.len() == 1));
-    world.produce(0, 10);
-    world.produce(1, 10);
-    world.finish(secs(5));
-    assert_eq!((world.problem_kinds(member), world.repeats()), (vec![], 0));
-    assert_eq!(world.clients[member].said("Lost").len(), 1);
-}
-
 /// Who lets the coordinator match learns of topics by their ids alone, also of such that come later, or match another pattern.
 #[test]
 fn what_the_coordinator_finds_to_match_is_read_and_let_go_of_when_it_does_not_match_any_more() {

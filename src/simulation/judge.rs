@@ -46,6 +46,7 @@ pub(super) struct Judge {
     missing: BTreeMap<TopicPartition, BTreeSet<i64>>,
     /// Up to where nobody need read: somebody sought what lies behind.
     excused: BTreeMap<TopicPartition, i64>,
+    generation: i32,
     /// Who waits for the answer to an OffsetCommit.
     committing: BTreeSet<usize>,
     /// Who has asked to join, and does not know yet what it was given.
@@ -76,6 +77,7 @@ impl Judge {
             was_handed_out: BTreeMap::new(),
             missing: BTreeMap::new(),
             excused: BTreeMap::new(),
+            generation: 0,
             committing: BTreeSet::new(),
             joining: BTreeSet::new(),
             doors: BTreeSet::new(),
@@ -177,6 +179,14 @@ impl Judge {
         self.joining.remove(&client);
         let partitions = of.iter().map(|of| self.partition(of)).collect();
         self.observe(at, &Event::Assigned { member: member(client), generation, partitions });
+    }
+
+    /// The brokers have counted on; or from the beginning again, where the group was empty and is of another protocol now.
+    pub(super) fn generation_begins(&mut self, at: Duration, generation: i32) {
+        if generation <= self.generation {
+            self.observe(at, &Event::GenerationsBeganAnew);
+        }
+        self.generation = generation;
     }
 
     pub(super) fn revoking(&mut self, at: Duration, client: usize, of: &TopicPartition) {

@@ -399,6 +399,8 @@ impl Life {
         if self.draw.claims_lost {
             // What was withheld for the sake of who did not hold it is given to somebody, once nobody's claim is on its way any more.
             self.world.run(secs(25));
+        }
+        if self.draw.claims_lost || self.draw.may_forget_to_rebalance() {
             self.groups.iter().for_each(|group| self.world.rebalance_of(group));
         }
         let seekers = self.draw.troubles.contains(&Trouble::Seeks);

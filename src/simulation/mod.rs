@@ -43,6 +43,7 @@
 //! | seconds of silence after a broker died | `fetching::a_broker_that_dies_is_gone_for_a_second_or_two` |
 
 mod client;
+mod conversion;
 mod delivery;
 mod draw;
 mod fetching;

@@ -45,6 +45,7 @@ impl Contract {
             Event::Truncated { partition, end } => self.with(at, partition, |ledger, _| ledger.truncated(*end)),
             Event::Remade { partition } => self.with(at, partition, |ledger, _| ledger.remade()),
             Event::Assigned { member, generation, partitions } => self.assigned(at, *member, *generation, partitions),
+            Event::GenerationsBeganAnew => self.ledgers.values_mut().for_each(Ledger::generations_began_anew),
             Event::Revoking { member, partition } => self.with(at, partition, |ledger, _| ledger.revoking(*member)),
             Event::Released { member, partition } | Event::Lost { member, partition } => {
                 self.with(at, partition, |ledger, _| ledger.released(*member));

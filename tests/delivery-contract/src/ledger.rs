@@ -42,7 +42,8 @@ struct Log {
 /// A partition in the hands of a member, as far as the member knows.
 #[derive(Clone, Debug)]
 struct Holding {
-    generation: i32,
+    /// `None` since generations are counted from the beginning again.
+    generation: Option<i32>,
     revoking: bool,
     last: Option<i64>,
     /// Where it was sought to, until it knows the epoch there. Without that nobody can see that the log was cut below and has grown again:
@@ -136,15 +137,19 @@ impl Ledger {
 
 impl Ledger {
     pub(crate) fn assigned(&mut self, member: Member, generation: i32, report: &mut Report<'_>) {
-        let same = self.holders.iter().find(|(other, holding)| **other != member && holding.generation == generation);
+        let same = self.holders.iter().find(|(other, holding)| **other != member && holding.generation == Some(generation));
         if let Some((other, _)) = same {
             let both = format_args!("members {other} and {member} in generation {generation}");
             report.say(Checker::TwoOwners, both);
         }
         match self.holders.get_mut(&member).filter(|holding| !holding.revoking) {
-            Some(holding) => holding.generation = generation,
+            Some(holding) => holding.generation = Some(generation),
             None => drop(self.holders.insert(member, Holding::new(generation))),
         }
+    }
+
+    pub(crate) fn generations_began_anew(&mut self) {
+        self.holders.values_mut().for_each(|holding| holding.generation = None);
     }
 
     pub(crate) fn revoking(&mut self, member: Member) {
@@ -332,7 +337,7 @@ impl Ledger {
 
 impl Holding {
     fn new(generation: i32) -> Self {
-        Self { generation, revoking: false, last: None, sought: None, open: BTreeMap::new() }
+        Self { generation: Some(generation), revoking: false, last: None, sought: None, open: BTreeMap::new() }
     }
 
     /// What was there is gone: reading goes on at `end`, if it had come so far.

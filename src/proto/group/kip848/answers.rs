@@ -98,7 +98,8 @@ impl Kip848 {
             }
             Reaction::Rejoin => self.rejoin_soon(now, &why),
             Reaction::RejoinAsNew => self.rejoin_as_new(now, &why),
-            Reaction::FallBack if self.may_fall_back() => self.fall_back(now, call, &why),
+            Reaction::FallBack if call.kind != Kind::Join => self.rejoin_as_new(now, &why),
+            Reaction::FallBack if self.may_fall_back() => self.fall_back(&why),
             Reaction::FallBack => self.refuse(ProblemKind::Incompatible, code, message),
             Reaction::Lasting(kind) => {
                 let what = errors::explain(code, message, &self.config, self.pattern.as_deref());
@@ -116,7 +117,8 @@ impl Kip848 {
         let why = format!("a heartbeat of group {} got no answer: {error}", self.config.group);
         match error {
             CallError::Unsupported { .. } if self.is_over() || matches!(self.state, State::Leaving(_)) => return,
-            CallError::Unsupported { .. } if self.may_fall_back() => return self.fall_back(now, call, &why),
+            CallError::Unsupported { .. } if call.kind != Kind::Join => return self.rejoin_as_new(now, &why),
+            CallError::Unsupported { .. } if self.may_fall_back() => return self.fall_back(&why),
             CallError::Unsupported { .. } => {
                 let what = format!(
                     "group {} cannot be joined by the consumer protocol (KIP-848): {error}; upgrade the brokers to Kafka 4.0, or {}",
@@ -142,14 +144,9 @@ impl Kip848 {
         self.next_at = Some(now + self.backoff.fail(&mut self.rng));
     }
 
-    /// By which protocol to go on is found out by joining.
-    fn fall_back(&mut self, now: Instant, call: &Call, why: &str) {
-        if call.kind == Kind::Join {
-            info!(group = %self.config.group, why, "the group is joined by the classic protocol");
-            self.events.push_back(GroupEvent::OtherProtocol);
-        } else {
-            self.rejoin_as_new(now, why);
-        }
+    fn fall_back(&mut self, why: &str) {
+        info!(group = %self.config.group, why, "the group is joined by the classic protocol");
+        self.events.push_back(GroupEvent::OtherProtocol);
     }
 
     fn rejoin_as_new(&mut self, now: Instant, why: &str) {

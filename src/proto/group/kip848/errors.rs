@@ -21,7 +21,8 @@ pub(super) enum Reaction {
     Rejoin,
     /// It does not know us: as `Rejoin`, under a new id.
     RejoinAsNew,
-    /// The broker, or the group, does not speak this protocol.
+    /// The broker, or the group, does not speak this protocol. What that means for a member is found out by joining: a group that became a
+    /// classic one while we were missed becomes ours again.
     FallBack,
     /// Someone can change it while we run: say it, and try again slowly.
     Lasting(ProblemKind),

@@ -156,7 +156,7 @@ fn a_pattern_that_is_none_is_the_end_and_is_said() {
 }
 
 #[test]
-fn who_has_joined_joins_anew_before_it_falls_back() {
+fn who_has_joined_joins_anew_before_it_falls_back_or_gives_up() {
     for answer in [refused(ErrorCode::UNSUPPORTED_VERSION), refused(ErrorCode::GROUP_ID_NOT_FOUND), unsupported()] {
         let mut rig = Rig::holding(auto_config());
         rig.pass(5_000);
@@ -166,8 +166,10 @@ fn who_has_joined_joins_anew_before_it_falls_back() {
         assert_eq!(rig.told(), ["other protocol"], "{answer:?}");
         let mut rig = Rig::holding(config());
         rig.pass(5_000);
+        rig.answer(answer.clone());
+        assert_eq!((rig.told(), rig.next_ask()), (vec!["lost t-0 t-1".to_owned(), "rejoining".to_owned()], "at once"));
         rig.answer(answer);
-        assert_eq!(rig.told(), ["lost t-0 t-1", "Incompatible, fatal"]);
+        assert_eq!(rig.told(), ["Incompatible, fatal"]);
     }
 }
 
