@@ -346,9 +346,10 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How many connections to each broker may read what lies there unread, beside the one on which the broker waits for new records; at
-    /// most 8. They are opened when a broker's partitions have more to read than one request brings, and closed like any other that idles.
-    /// With 0 all goes over one connection, each request after the answer to the one before. Default: 2.
+    /// How many connections may read what lies unread, beside the one to each broker on which it waits for new records; at most 8. They are
+    /// opened when a broker's partitions have more to read than one request brings, and closed like any other that idles. Brokers that are
+    /// read at the same time share them, and have one each at least: more would bring what nobody can work on yet.
+    /// With 0 all goes over one connection to each, every request after the answer to the one before. Default: 2.
     pub fn catch_up_connections(mut self, connections: usize) -> Self {
         self.catch_up_connections = connections;
         self

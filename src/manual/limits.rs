@@ -33,7 +33,7 @@
 //! takes at most about 64 times its length to decode, and none takes more than its length and 250 MB.
 //!
 //! **Not bounded here:** how many brokers there are. A consumer has at most two connections to each broker that leads a partition of its
-//! own, and [`catch_up_connections`] more while there is much to read there; and one to its coordinator. A cluster that names a thousand
+//! own, and up to [`catch_up_connections`] more while there is much to read there; and one to its coordinator. A cluster that names a thousand
 //! leaders is connected to a thousand times.
 //!
 //! [`Protocol`]: crate::ConsumeErrorKind::Protocol

@@ -52,7 +52,8 @@ pub(crate) struct FetchConfig {
     pub(crate) bytes_max: usize,
     /// How much of one partition is asked for at a time.
     pub(crate) partition_bytes_max: i32,
-    /// How many connections to a broker read what lies unread there, beside the one that waits; with none that one does both.
+    /// How many connections read what lies unread, beside the one to each broker that waits, shared by the brokers where something does, each
+    /// of which has one at least; with none that one does both.
     pub(crate) reading_lines: usize,
     /// Where we run, so that the leader can name a replica there.
     pub(crate) rack: Option<Arc<str>>,
@@ -287,11 +288,13 @@ impl Fetcher {
             return None;
         }
         self.lacks_room = false;
-        let idle = self.nodes.iter().filter(|(_, node)| node.may_be_asked(now));
+        let busy = self.nodes.values().filter(|node| node.is_busy()).count();
+        let lines_each = (self.config.reading_lines / busy.max(1)).max(1).min(self.config.reading_lines);
+        let idle = self.nodes.iter().filter(|(_, node)| node.may_be_asked(now, lines_each));
         let mut idle: Vec<_> = idle.map(|(&id, node)| (node.last_asked, id)).collect();
         idle.sort_unstable();
         for (_, broker) in idle {
-            match self.plan(now, broker) {
+            match self.plan(now, broker, lines_each) {
                 Plan::Ask(ask) => return Some(ask),
                 Plan::Nothing => {}
                 // Room is short for all alike; when there is some again, this broker is the first.

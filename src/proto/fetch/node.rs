@@ -1,7 +1,9 @@
 //! A broker that leads partitions of ours, and the lines over which it is asked.
 //!
 //! A broker serves one request at a time per connection, and keeps one that waits for records for as long as it may wait. So the first
-//! line waits, for all that has nothing to read; while more than it can bring lies unread, further lines read that.
+//! line waits, for all that has nothing to read; while more than it can bring lies unread, further lines read that. Brokers that are read at
+//! the same time share those, and have one each at least: what more bring at once than is worked on waits here, and has left the processor's
+//! cache when its turn comes.
 
 use std::{
     collections::BTreeSet,
@@ -67,8 +69,8 @@ impl Node {
     }
 
     /// Says whether it could be asked something.
-    pub(super) fn may_be_asked(&self, now: Instant) -> bool {
-        let lines = WAITING..self.reading_lines(now).end.max(WAITING + 1);
+    pub(super) fn may_be_asked(&self, now: Instant, lines_each: usize) -> bool {
+        let lines = WAITING..self.reading_lines(now, lines_each).end.max(WAITING + 1);
         self.retry_at.is_none_or(|at| at <= now) && self.idle_line(now, lines).is_some()
     }
 
@@ -81,10 +83,15 @@ impl Node {
         lines.into_iter().find(is_idle)
     }
 
-    /// Returns the lines that read what lies unread; none, if the first one does that, too.
-    pub(super) fn reading_lines(&self, now: Instant) -> Range<usize> {
+    /// Says whether more lies unread there than one request brings.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy && !self.cursors.is_empty()
+    }
+
+    /// Returns the lines that read what lies unread, of which each broker has so many just now; none, if the first one does that, too.
+    pub(super) fn reading_lines(&self, now: Instant, lines_each: usize) -> Range<usize> {
         let pays = self.is_busy && self.cursors.len() > 1 && self.alone_until.is_none_or(|at| at <= now);
-        if pays { 1..self.lines.len() } else { 0..0 }
+        if pays { 1..1 + lines_each } else { 0..0 }
     }
 
     pub(super) fn handle_asked(&mut self, line: usize, call: u64) {

@@ -25,7 +25,7 @@ pub(super) enum Plan {
 }
 
 impl Fetcher {
-    pub(super) fn plan(&mut self, now: Instant, broker: BrokerId) -> Plan {
+    pub(super) fn plan(&mut self, now: Instant, broker: BrokerId, lines_each: usize) -> Plan {
         let Some(node) = self.nodes.get_mut(&broker) else { return Plan::Nothing };
         let share = self.budget.share(&self.config, self.cursors.len());
         let short_wait = SHORT_WAIT.min(self.config.max_wait);
@@ -51,7 +51,7 @@ impl Fetcher {
         if is_caught_up {
             node.handle_caught_up();
         }
-        let lines = node.reading_lines(now);
+        let lines = node.reading_lines(now, lines_each);
         let behind_max = (behind.len() + reading).div_ceil(lines.len().max(1));
         let reading_line = node.idle_line(now, lines.clone()).filter(|_| !behind.is_empty());
         let Some(line) = reading_line.or_else(|| node.idle_line(now, WAITING..WAITING + 1)) else { return Plan::Nothing };

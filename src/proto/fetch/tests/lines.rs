@@ -65,6 +65,31 @@ fn what_lies_unread_is_read_over_several_lines() {
 }
 
 #[test]
+fn brokers_that_are_read_at_the_same_time_share_the_lines() {
+    let mut h = Harness::with_lines(64 * MIB, 2);
+    h.lead(&[1, 1, 2, 2], 5);
+    (0..4).for_each(|n| h.add(n, offset(0)));
+    let first = h.ask_all();
+    h.give(first[0].0, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one.iter().map(|(_, line, numbers, _)| (*line, numbers.len())).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+    h.give(first[1].0, vec![part(2, 0, 10, MIB), part(3, 0, 10, MIB)]);
+    let of_two = h.ask_all();
+    assert_eq!(of_two[..], [(of_two[0].0, 1, vec![2, 3], 20)], "one line each");
+    h.give(of_one[1].0, vec![part(1, 10, 20, MIB)]);
+    assert_eq!(h.ask_all(), [], "the second one of the first broker is not used any more");
+    h.give(of_one[0].0, vec![part(0, 10, 20, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one[..], [(of_one[0].0, 1, vec![1, 0], 20)]);
+    h.give(of_two[0].0, vec![part(2, 10, 1000, MIB), part(3, 10, 1000, MIB)]);
+    let waiting = h.ask_all();
+    assert_eq!(waiting[..], [(waiting[0].0, 0, vec![2, 3], 500)], "the second broker's have caught up");
+    h.give(of_one[0].0, vec![part(0, 20, 30, MIB), part(1, 20, 30, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one.iter().map(|(_, line, ..)| *line).collect::<Vec<_>>(), [1, 2], "all are for the first one again");
+}
+
+#[test]
 fn what_has_caught_up_waits_on_the_first_line_but_not_long_while_others_have_not() {
     let (mut h, one, two) = reading();
     h.give(one, vec![part(0, 10, 1000, MIB), part(1, 10, 20, MIB)]);
