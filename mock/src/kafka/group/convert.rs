@@ -8,7 +8,7 @@ use kafka_protocol::{ResponseError, protocol::StrBytes};
 use super::{
     Context, Group, Members,
     classic::{self, ClassicGroup},
-    consumer::{self, Classic, ConsumerGroup, identify},
+    consumer::{self, Classic, ConsumerGroup, by_topic_id},
     embedded::{CONSUMER_PROTOCOL, decode_assignment, decode_subscription, encode_assignment, metadata_of, partitions_of},
 };
 
@@ -44,9 +44,7 @@ impl ConsumerGroup {
             member.rebalance_timeout = of.rebalance_timeout;
             member.names = subscription.topics.iter().map(|name| name.to_string()).collect();
             member.classic = Some(Classic { session_timeout: of.session_timeout, protocols: of.protocols.clone() });
-            let partitions = partitions_of(&assignment).map(|(topic, number)| (topic, vec![number])).collect::<Vec<_>>();
-            let assigned = identify(cx.topics, partitions.iter().map(|(topic, numbers)| (*topic, &numbers[..])));
-            member.settle(group.generation(), &assigned);
+            member.settle(group.generation(), &by_topic_id(cx.topics, partitions_of(&assignment)));
             members.push(member);
         }
         Ok(Self::of_members(cx, id, group.generation(), members.into_iter()))

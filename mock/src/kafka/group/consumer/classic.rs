@@ -10,7 +10,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Classic, ConsumerGroup, Member, Timer, TopicPartitions};
+use super::{Classic, ConsumerGroup, Member, Timer, TopicPartitions, by_topic_id};
 use crate::kafka::{
     Context,
     api::Release,
@@ -21,7 +21,6 @@ use crate::kafka::{
         embedded::{CONSUMER_PROTOCOL, decode_subscription, encode_assignment},
         text,
     },
-    topics::Topics,
 };
 
 /// From here on a member joins once there is a target for the group's epoch, and not as soon as there is the epoch.
@@ -68,7 +67,9 @@ impl ConsumerGroup {
         self.members.insert(member_id.clone(), member);
         self.empty_since = None;
         self.bump_if_changed(cx, has_changed);
-        let owned = identify(cx.topics, subscription.owned_partitions.iter().map(|of| (of.topic.as_str(), &of.partitions[..])));
+        let owned = subscription.owned_partitions.iter();
+        let owned = owned.flat_map(|of| of.partitions.iter().map(|number| (of.topic.as_str(), *number)));
+        let owned = by_topic_id(cx.topics, owned);
         // Where this was the last one of the consumer protocol, a leader is to assign from now on.
         if !self.is_all_classic() {
             self.assign();
@@ -201,15 +202,4 @@ impl ConsumerGroup {
         let classic = member.classic.as_ref().ok_or(ResponseError::UnknownMemberId)?;
         if member.epoch == generation { Ok((member, classic)) } else { Err(ResponseError::IllegalGeneration) }
     }
-}
-
-/// Finds the ids of topics, as far as they exist.
-pub(in super::super) fn identify<'a>(topics: &Topics, named: impl IntoIterator<Item = (&'a str, &'a [i32])>) -> TopicPartitions {
-    let mut partitions = TopicPartitions::new();
-    for (name, numbers) in named {
-        if let Some(topic) = topics.get(name) {
-            partitions.entry(topic.id).or_default().extend(numbers);
-        }
-    }
-    partitions
 }

@@ -21,7 +21,6 @@ use uuid::Uuid;
 use super::timers::Timers;
 use crate::kafka::{Context, api::Release, message::Event, topics::Topics};
 
-pub(super) use classic::identify;
 pub(super) use heartbeat::validate;
 pub(super) use member::{Classic, Member};
 
@@ -295,4 +294,15 @@ impl ConsumerGroup {
         let subscribed = topics.iter().filter(|(name, _)| self.is_subscribed_to(name));
         subscribed.map(|(name, topic)| (name.to_owned(), (topic.id, topic.partitions.len()))).collect()
     }
+}
+
+/// Names partitions by the ids of their topics, as far as those exist.
+pub(super) fn by_topic_id<'a>(topics: &Topics, named: impl IntoIterator<Item = (&'a str, i32)>) -> TopicPartitions {
+    let mut partitions = TopicPartitions::new();
+    for (name, number) in named {
+        if let Some(topic) = topics.get(name) {
+            partitions.entry(topic.id).or_default().insert(number);
+        }
+    }
+    partitions
 }
