@@ -43,6 +43,10 @@ pub(super) struct Client {
     pub(super) events: Vec<(Duration, String)>,
     pub(super) closed: Option<Unfinished>,
     is_closing: bool,
+    /// Acks are committed, by whatever end; programs that commit themselves are told of each commit.
+    commits_acks: bool,
+    /// What it let go of while it closed, with something finished that was not committed.
+    left_behind: Vec<TopicPartition>,
     /// Since when it has been giving something up.
     revoking_since: Duration,
     /// Every partition that it holds, and whether it is being revoked.
@@ -86,6 +90,7 @@ impl World {
         if matches!(records, Records::Placed(..)) {
             self.stores.entry(group.clone()).or_default();
         }
+        let commits_acks = !is_groupless && !matches!(records, Records::Manual(_) | Records::Placed(..));
         let client = self.clients.len();
         self.story.tell(self.now - self.start, Who::Client(client), || format!("starts, in group {group}"));
         self.clients.push(Client {
@@ -97,6 +102,8 @@ impl World {
             events: Vec::new(),
             closed: None,
             is_closing: false,
+            commits_acks,
+            left_behind: Vec::new(),
             revoking_since: Duration::ZERO,
             holds: BTreeMap::new(),
             assignments: BTreeMap::new(),
@@ -336,14 +343,14 @@ impl World {
         };
         one.assignments.extend(handles.iter().map(|handle| (handle.partition.clone(), handle.assignment)));
         match &event {
-            Event::Assigned { handles, generation, .. } => {
+            Event::Assigned { handles, generation, member_id } => {
                 one.holds.extend(handles.iter().map(|handle| (handle.partition.clone(), false)));
                 handles.iter().for_each(|handle| *one.eras.entry(handle.partition.clone()).or_default() += 1);
                 // There is nothing that could be committed.
                 let reset = handles.iter().filter(|_| one.is_groupless);
                 reset.for_each(|handle| judge.door_opened(client, handle.partition.clone()));
                 let partitions: Vec<_> = one.holds.keys().cloned().collect();
-                judge.assigned(at, client, *generation, &partitions);
+                judge.assigned(at, client, (member_id, *generation), &partitions);
             }
             Event::Started { handle, position, committed } => {
                 *one.eras.entry(handle.partition.clone()).or_default() += 1;
@@ -369,6 +376,9 @@ impl World {
                     if in_good_time {
                         judge.handed_back(at, client, &handle.partition);
                     }
+                    if one.is_closing && one.commits_acks && judge.is_behind(client, &handle.partition) {
+                        one.left_behind.push(handle.partition.clone());
+                    }
                     one.holds.remove(&handle.partition);
                     *one.eras.entry(handle.partition.clone()).or_default() += 1;
                     judge.released(at, client, &handle.partition);
@@ -382,7 +392,16 @@ impl World {
                     judge.door_opened(client, partition.clone());
                 }
             }
-            Event::Closed(unfinished) => one.closed = Some(unfinished.clone()),
+            Event::Closed(unfinished) => {
+                let is_told = |of: &&TopicPartition| unfinished.uncommitted.contains(of) || unfinished.in_work.contains(of);
+                if let Some(of) = one.left_behind.iter().find(|of| !is_told(of)) {
+                    judge.fail(
+                        "closed well though something was not committed",
+                        format!("{of} by client {client}: {unfinished:?}"),
+                    );
+                }
+                one.closed = Some(unfinished.clone());
+            }
             _ => {}
         }
         if !matches!(event, Event::Chunk { .. } | Event::Watermarks { .. } | Event::ReadProgress | Event::Committed { .. }) {

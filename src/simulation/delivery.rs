@@ -325,6 +325,31 @@ fn closing_finishes_what_is_in_work_and_hands_over_at_once() {
 }
 
 /// A user that finishes nothing any more cannot keep a partition for ever.
+/// A clean end is said only where everything is committed, though nobody waits for what the coordinator refuses for good.
+#[test]
+fn closing_says_what_the_coordinator_refused_to_commit() {
+    for code in [
+        ResponseError::TopicAuthorizationFailed,
+        ResponseError::GroupAuthorizationFailed,
+        ResponseError::InvalidCommitOffsetSize,
+        ResponseError::OffsetMetadataTooLarge,
+    ] {
+        let mut world = World::new(2);
+        let owner = world.join(builder(), |consumer| Records::AtLeastOnce(consumer.at_least_once()));
+        world.produce(0, 10);
+        world.finish(secs(10));
+        world.kafka.intercept(Api::OffsetCommit, move |_| Verdict::Error(code));
+        world.produce(0, 10);
+        world.run_until(secs(10), |world| world.handed_out(&orders(0)).len() == 20);
+        world.run(secs(10));
+        world.close(owner, secs(30));
+        world.run_until(secs(10), |world| world.clients[owner].closed.is_some());
+        let unfinished = world.clients[owner].closed.clone().expect("it has closed");
+        assert_eq!((unfinished.in_work, unfinished.uncommitted), (vec![], vec![orders(0)]), "{code:?}");
+        assert_eq!(world.committed(&orders(0)), Some(10));
+    }
+}
+
 #[test]
 fn a_user_that_stalls_loses_its_partitions_and_gets_them_back_when_it_goes_on() {
     let mut world = World::new(2);

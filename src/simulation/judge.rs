@@ -15,6 +15,9 @@ use delivery_contract::{Contract, Event, Member, Mode, Partition};
 use super::user::Seen;
 use crate::model::{Position, TopicPartition};
 
+/// No group gets so far in one life.
+const GENERATIONS_MAX: i32 = 1_000_000;
+
 /// A promise was broken: its name, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -47,6 +50,9 @@ pub(super) struct Judge {
     /// Up to where nobody need read: somebody sought what lies behind.
     excused: BTreeMap<TopicPartition, i64>,
     generation: i32,
+    /// What its generations are told apart by from those of a former count, and those in which each member was last.
+    count: i32,
+    counts: BTreeMap<String, i32>,
     /// Who waits for the answer to an OffsetCommit.
     committing: BTreeSet<usize>,
     /// Who has asked to join, and does not know yet what it was given.
@@ -78,6 +84,8 @@ impl Judge {
             missing: BTreeMap::new(),
             excused: BTreeMap::new(),
             generation: 0,
+            count: 0,
+            counts: BTreeMap::new(),
             committing: BTreeSet::new(),
             joining: BTreeSet::new(),
             doors: BTreeSet::new(),
@@ -175,18 +183,21 @@ impl Judge {
 // ---------------------------------------------------------------- members
 
 impl Judge {
-    pub(super) fn assigned(&mut self, at: Duration, client: usize, generation: i32, of: &[TopicPartition]) {
+    pub(super) fn assigned(&mut self, at: Duration, client: usize, (member_id, generation): (&str, i32), of: &[TopicPartition]) {
         self.joining.remove(&client);
+        // Who was stopped hears late, when the group may have begun another count.
+        let generation = self.counts.get(member_id).unwrap_or(&self.count) + generation;
         let partitions = of.iter().map(|of| self.partition(of)).collect();
         self.observe(at, &Event::Assigned { member: member(client), generation, partitions });
     }
 
     /// The brokers have counted on; or from the beginning again, where the group was empty and is of another protocol now.
-    pub(super) fn generation_begins(&mut self, at: Duration, generation: i32) {
+    pub(super) fn generation_begins(&mut self, generation: i32, members: &[String]) {
         if generation <= self.generation {
-            self.observe(at, &Event::GenerationsBeganAnew);
+            self.count += GENERATIONS_MAX;
         }
         self.generation = generation;
+        self.counts.extend(members.iter().map(|member| (member.clone(), self.count)));
     }
 
     pub(super) fn revoking(&mut self, at: Duration, client: usize, of: &TopicPartition) {
@@ -198,6 +209,12 @@ impl Judge {
     pub(super) fn handed_back(&mut self, at: Duration, client: usize, of: &TopicPartition) {
         let partition = self.partition(of);
         self.contract.handed_back(at, member(client), &partition);
+    }
+
+    /// Says whether it would leave something finished that is not committed, if it let go of a partition now.
+    pub(super) fn is_behind(&mut self, client: usize, of: &TopicPartition) -> bool {
+        let partition = self.partition(of);
+        self.contract.is_behind(member(client), &partition)
     }
 
     pub(super) fn released(&mut self, at: Duration, client: usize, of: &TopicPartition) {

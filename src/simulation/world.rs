@@ -422,9 +422,8 @@ impl World {
 
     fn broker_event(&mut self, event: ottla_mock::Event) {
         self.tell(Who::Kafka, || format!("{event:?}"));
-        if let ottla_mock::Event::Generation { group, generation, .. } = &event {
-            let at = self.now - self.start;
-            self.judges.entry(group.clone()).and_modify(|judge| judge.generation_begins(at, *generation));
+        if let ottla_mock::Event::Generation { group, generation, members } = &event {
+            self.judges.entry(group.clone()).and_modify(|judge| judge.generation_begins(*generation, members));
         }
         if let ottla_mock::Event::Committed { group, topic, partition, offset, conn, .. } = event {
             let Some((client, _)) = self.network.link_of(conn) else { return };

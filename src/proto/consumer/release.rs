@@ -140,6 +140,11 @@ impl Consumer {
         }
         let partitions = mem::take(&mut release.partitions);
         self.release = None;
+        if let Some(closing) = &mut self.closing {
+            // Also what the coordinator refused for good, or for as long as the time lasted.
+            let behind = partitions.iter().filter(|partition| !settled || self.committer.is_behind(partition));
+            closing.unfinished.uncommitted.extend(behind.cloned());
+        }
         let released = partitions.iter().filter_map(|partition| self.owned.remove(partition));
         let handles: Vec<_> = released.map(|owned| owned.handle).collect();
         for handle in &handles {
@@ -147,11 +152,6 @@ impl Consumer {
         }
         self.want_topics(now);
         self.events.push_back(Event::Revoked(handles));
-        if let Some(closing) = &mut self.closing
-            && !settled
-        {
-            closing.unfinished.uncommitted = partitions.into_iter().collect();
-        }
         match &mut self.closing {
             Some(closing) => {
                 closing.leaving = true;

@@ -310,6 +310,16 @@ impl Committer {
         !is_in_flight && partitions.iter().filter_map(|partition| self.entries.get(partition)).all(is_settled)
     }
 
+    /// Whether something of it is finished that the coordinator has not stored: refused, held back, or not answered yet.
+    pub(crate) fn is_behind(&self, partition: &TopicPartition) -> bool {
+        let is_behind = |e: &Entry| {
+            let is_given_up = e.said.is_some() && e.committed.is_none_or(|committed| committed.offset < e.finished.offset);
+            e.wanted.is_some() || is_given_up
+        };
+        let is_in_flight = self.in_flight.as_ref().is_some_and(|flight| flight.partitions.contains_key(partition));
+        is_in_flight || self.entries.get(partition).is_some_and(is_behind)
+    }
+
     /// Whether anything is ever committed.
     pub(crate) fn has_group(&self) -> bool {
         self.config.group.is_some()

@@ -45,7 +45,6 @@ impl Contract {
             Event::Truncated { partition, end } => self.with(at, partition, |ledger, _| ledger.truncated(*end)),
             Event::Remade { partition } => self.with(at, partition, |ledger, _| ledger.remade()),
             Event::Assigned { member, generation, partitions } => self.assigned(at, *member, *generation, partitions),
-            Event::GenerationsBeganAnew => self.ledgers.values_mut().for_each(Ledger::generations_began_anew),
             Event::Revoking { member, partition } => self.with(at, partition, |ledger, _| ledger.revoking(*member)),
             Event::Released { member, partition } | Event::Lost { member, partition } => {
                 self.with(at, partition, |ledger, _| ledger.released(*member));
@@ -99,6 +98,11 @@ impl Contract {
     /// Judges that a member is about to be told that it has released a partition, in good time, and with nothing against its commits.
     pub fn handed_back(&mut self, at: Duration, member: Member, partition: &Partition) {
         self.with(at, partition, |ledger, report| ledger.handed_back(member, report));
+    }
+
+    /// Says whether a member, if it let go of a partition now with nothing in work, would leave something finished that is not committed.
+    pub fn is_behind(&self, member: Member, partition: &Partition) -> bool {
+        self.ledgers.get(partition).is_some_and(|ledger| ledger.left_uncommitted(member).is_some())
     }
 
     fn assigned(&mut self, at: Duration, member: Member, generation: i32, partitions: &[Partition]) {

@@ -69,13 +69,12 @@ pub enum Event {
     Assigned {
         /// Who.
         member: Member,
-        /// The group's generation.
+        /// The group's generation. One that changes its protocol while it is empty counts from the beginning again: whoever tells must keep
+        /// those apart.
         generation: i32,
         /// Everything that the member holds.
         partitions: Vec<Partition>,
     },
-    /// The group was empty, and counts its generations from the beginning again, as one does that changes its protocol then.
-    GenerationsBeganAnew,
     /// A member begins to give a partition up: from now on it hands out nothing of it.
     Revoking {
         /// Who.
@@ -208,7 +207,6 @@ impl fmt::Display for Event {
                 write!(f, "assigned {member} {generation}")?;
                 partitions.iter().try_for_each(|partition| write!(f, " {partition}"))
             }
-            Self::GenerationsBeganAnew => f.write_str("generations-began-anew"),
             Self::Revoking { member, partition } => write!(f, "revoking {member} {partition}"),
             Self::Released { member, partition } => write!(f, "released {member} {partition}"),
             Self::Lost { member, partition } => write!(f, "lost {member} {partition}"),
@@ -246,7 +244,6 @@ impl FromStr for Event {
             "truncated" => Self::Truncated { partition: words.next()?, end: words.next()? },
             "remade" => Self::Remade { partition: words.next()? },
             "assigned" => Self::Assigned { member: words.next()?, generation: words.next()?, partitions: words.rest()? },
-            "generations-began-anew" => Self::GenerationsBeganAnew,
             "revoking" => Self::Revoking { member: words.next()?, partition: words.next()? },
             "released" => Self::Released { member: words.next()?, partition: words.next()? },
             "lost" => Self::Lost { member: words.next()?, partition: words.next()? },

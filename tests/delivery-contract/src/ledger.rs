@@ -42,8 +42,7 @@ struct Log {
 /// A partition in the hands of a member, as far as the member knows.
 #[derive(Clone, Debug)]
 struct Holding {
-    /// `None` since generations are counted from the beginning again.
-    generation: Option<i32>,
+    generation: i32,
     revoking: bool,
     last: Option<i64>,
     /// Where it was sought to, until it knows the epoch there. Without that nobody can see that the log was cut below and has grown again:
@@ -137,19 +136,15 @@ impl Ledger {
 
 impl Ledger {
     pub(crate) fn assigned(&mut self, member: Member, generation: i32, report: &mut Report<'_>) {
-        let same = self.holders.iter().find(|(other, holding)| **other != member && holding.generation == Some(generation));
+        let same = self.holders.iter().find(|(other, holding)| **other != member && holding.generation == generation);
         if let Some((other, _)) = same {
             let both = format_args!("members {other} and {member} in generation {generation}");
             report.say(Checker::TwoOwners, both);
         }
         match self.holders.get_mut(&member).filter(|holding| !holding.revoking) {
-            Some(holding) => holding.generation = Some(generation),
+            Some(holding) => holding.generation = generation,
             None => drop(self.holders.insert(member, Holding::new(generation))),
         }
-    }
-
-    pub(crate) fn generations_began_anew(&mut self) {
-        self.holders.values_mut().for_each(|holding| holding.generation = None);
     }
 
     pub(crate) fn revoking(&mut self, member: Member) {
@@ -159,14 +154,17 @@ impl Ledger {
     }
 
     pub(crate) fn handed_back(&self, member: Member, report: &mut Report<'_>) {
-        let Some(holding) = self.holders.get(&member).filter(|holding| holding.open.is_empty()) else { return };
-        let Some(last) = holding.last.filter(|last| self.acked.contains(*last) && !self.log.ambiguous.contains(*last)) else {
-            return;
-        };
-        if self.committed.is_none_or(|committed| committed <= last) {
+        if let Some(last) = self.left_uncommitted(member) {
             let what = format_args!("offset {last} by member {member}: {:?} is committed", self.committed);
             report.say(Checker::HandedBackUncommitted, what);
         }
+    }
+
+    /// The last record that a member with nothing in work was handed, if it is acked and not committed.
+    pub(crate) fn left_uncommitted(&self, member: Member) -> Option<i64> {
+        let last = self.holders.get(&member).filter(|holding| holding.open.is_empty())?.last?;
+        let is_due = self.acked.contains(last) && !self.log.ambiguous.contains(last);
+        (is_due && self.committed.is_none_or(|committed| committed <= last)).then_some(last)
     }
 
     pub(crate) fn released(&mut self, member: Member) {
@@ -337,7 +335,7 @@ impl Ledger {
 
 impl Holding {
     fn new(generation: i32) -> Self {
-        Self { generation: Some(generation), revoking: false, last: None, sought: None, open: BTreeMap::new() }
+        Self { generation, revoking: false, last: None, sought: None, open: BTreeMap::new() }
     }
 
     /// What was there is gone: reading goes on at `end`, if it had come so far.
