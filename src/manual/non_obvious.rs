@@ -27,7 +27,12 @@
 //!   group is not found" then means as much as "you are not known": joining converts it again, or says that it cannot be.
 //!   (`a_member_that_is_put_out_finds_its_group_classic_and_converts_it_again`)
 //! * **A group that changes its protocol while it is empty counts its generations from the beginning.** Whoever was stopped meanwhile may
-//!   believe to hold a partition in the very generation in which another one does. It commits to no avail: its member id is unknown.
+//!   believe to hold a partition in the very generation in which another one does.
+//! * **A classic group that becomes one of KIP-848 in a rebalance forgets who has what.** Cooperative members read on, and the coordinator gives
+//!   what they have to others; when they join, it takes their commits all the same. And where nobody leads it takes in whoever joins, also a
+//!   member id of another life of the group. So what is missing from such an assignment is handed back, with a commit, only where the
+//!   coordinator called the rebalance and waits for it in the old generation; else it is lost, and nothing of it is committed.
+//!   (`what_a_coordinator_takes_that_assigns_is_handed_back_only_in_the_generation_in_which_it_was_given`, and lives that are converted)
 //! * **Who leads now is news whoever asked.** An answer that comes after its partition was assigned anew brings no records any more; but if it
 //!   names the leader, the former one's late word is to be believed no longer. (`who_leads_now_counts_whoever_asked`,
 //!   `a_newer_leader_counts_also_where_the_partition_is_not_read_any_more`)

@@ -243,6 +243,57 @@ async fn who_waits_in_a_classic_group_is_sent_away_when_it_becomes_a_consumer_gr
     play("converted-waiting", script, heard).await;
 }
 
+/// What is assigned is forgotten where a rebalance was about to end and begins anew; a consumer group then takes all for free.
+#[tokio::test]
+async fn a_group_that_is_converted_in_a_rebalance_forgets_who_has_what() {
+    let script = async |stage: &mut Stage| {
+        let (group, line, other) = ("converted-forgets", stage.connect().await, stage.connect().await);
+        let one = alone(stage, line, group).await;
+        stage.says("another one comes, and both are in a generation that nobody has assigned yet");
+        let two = groups::enter(stage, other, group).await;
+        stage.until_state(group, "PreparingRebalance", 2).await;
+        stage.send(line, 9, &join(group, &one)).await;
+        // Either may be the first, and so the leader.
+        stage.receive::<JoinGroupRequest>(line, 9).await;
+        stage.receive::<JoinGroupRequest>(other, 9).await;
+        stage.says("it wants something else, and all have to join again");
+        let changed = join(group, &two).with_protocols(vec![protocol("range", &[group, "elsewhere"])]);
+        stage.send(other, 9, &changed).await;
+        stage.until_state(group, "PreparingRebalance", 2).await;
+        stage.says("the first of the consumer protocol is given partitions at once");
+        let entered = stage.quietly(line, 1, &enter(group, "a", group)).await;
+        let given = entered.assignment.map(|of| of.topic_partitions.iter().map(|of| of.partitions.len()).sum::<usize>());
+        stage.notes("epoch", &entered.member_epoch);
+        stage.notes("partitions", &given);
+        stage.hear::<JoinGroupRequest>(other, 9).await;
+        stage.says("what the others commit is taken all the same");
+        stage.ask(line, 8, &commit(group, &one, 2, group, 3)).await;
+        let again = stage.ask(line, 9, &join(group, &one)).await;
+        stage.ask(line, 8, &commit(group, &one, again.generation_id, group, 3)).await;
+        stage.says("and whoever joins is taken in, by an id of its own");
+        stage.ask(line, 9, &join(group, "a member of another life")).await;
+    };
+    let heard = r#"
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-1}
+        JoinGroup v9: {generation_id 1, protocol_type consumer, protocol_name range, leader member-1, member_id member-1, members [{member_id member-1, metadata b"\0\0\0\0\0\x01\0\x11converted-forgets\xff\xff\xff\xff"}]}
+        SyncGroup v5: {protocol_type consumer, protocol_name range, assignment b"\0\0\0\0\0\x01\0\x11converted-forgets\0\0\0\x06\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05\xff\xff\xff\xff"}
+        # another one comes, and both are in a generation that nobody has assigned yet
+        JoinGroup v9: MemberIdRequired {generation_id -1, member_id member-2}
+        # it wants something else, and all have to join again
+        # the first of the consumer protocol is given partitions at once
+        epoch: 3
+        partitions: 2
+        JoinGroup v9: RebalanceInProgress {generation_id -1, member_id member-2}
+        # what the others commit is taken all the same
+        OffsetCommit v8: {topics [{name converted-forgets, partitions [0]}]}
+        JoinGroup v9: {generation_id 3, protocol_type consumer, protocol_name range, member_id member-1}
+        OffsetCommit v8: {topics [{name converted-forgets, partitions [0]}]}
+        # and whoever joins is taken in, by an id of its own
+        JoinGroup v9: {generation_id 4, protocol_type consumer, protocol_name range, member_id member-3}
+    "#;
+    play("converted-forgets", script, heard).await;
+}
+
 #[tokio::test]
 async fn static_members_change_their_protocol() {
     let script = async |stage: &mut Stage| {

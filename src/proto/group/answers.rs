@@ -99,6 +99,7 @@ impl Classic {
             );
             return self.fail(ProblemKind::Protocol, None, what);
         };
+        let is_leaderless = response.leader.is_empty();
         let leads = response.leader == self.membership.member_id || self.led_before(&response.leader);
         info!(
             group = %self.config.group, member_id = %self.membership.member_id, generation = response.generation.0, leads,
@@ -119,7 +120,12 @@ impl Classic {
             // Shorter than the followers wait for our SyncGroup, and than our session.
             let until = now + (self.config.request_timeout / 2).min(self.config.session_timeout / 2);
             let skip = response.skip_assignment;
-            self.advance(|_| State::Assigning { round: Round { topics, assignor, lead: None }, roster, skip, until });
+            self.advance(|_| State::Assigning {
+                round: Round { topics, assignor, lead: None, is_leaderless },
+                roster,
+                skip,
+                until,
+            });
             self.assign(false);
         } else {
             self.watch(Vec::new());
@@ -129,7 +135,10 @@ impl Classic {
                 let snapshot = Snapshot::take(topics.iter().cloned(), &self.topics, self.config.rack.is_some());
                 Lead { snapshot, own_share: None }
             });
-            self.advance(|_| State::Syncing { round: Round { topics, assignor, lead }, step: Sync::Due(Vec::new()) });
+            self.advance(|_| State::Syncing {
+                round: Round { topics, assignor, lead, is_leaderless },
+                step: Sync::Due(Vec::new()),
+            });
         }
     }
 
@@ -221,12 +230,20 @@ impl Classic {
         let outdated = round.lead.as_ref().and_then(|lead| lead.own_share.as_ref()).is_some_and(|share| *share != partitions);
         let Membership { member_id, generation } = self.membership.clone();
         let assigned: BTreeSet<_> = partitions.iter().cloned().collect();
-        let back: Vec<_> = self.owned.difference(&assigned).cloned().collect();
+        let mut back: Vec<_> = self.owned.difference(&assigned).cloned().collect();
+        let is_leaderless = round.is_leaderless;
+        // A coordinator that assigns waits for what is to be given back, in the generation in which it was given. Where it has gone on
+        // without that, it did not know of it, and it may be another's already: a group that becomes one of KIP-848 in a rebalance
+        // forgets who had what; and one that was empty meanwhile counts from the beginning, and takes in whoever joins.
+        let is_known = self.last.is_leaderless || self.last.is_called_off;
+        if is_leaderless && !(is_known && generation == self.last.generation) {
+            self.lose_some(std::mem::take(&mut back), "the coordinator assigns now, and did not know that they were held");
+        }
         let added: Vec<_> = assigned.difference(&self.owned).cloned().collect();
         let kept = self.owned.len() - back.len();
         info!(group = %self.config.group, %member_id, generation = generation.0, ?added, ?back, kept, "assigned");
         self.owned.extend(assigned);
-        self.last = Last { generation, partitions };
+        self.last = Last { generation, partitions, is_leaderless, is_called_off: false };
         self.forget_problems();
         self.events.push_back(GroupEvent::Assigned { generation, member_id, protocol, leader, partitions: added });
         self.advance(|old| match old {
@@ -269,6 +286,7 @@ impl Classic {
             Reaction::Done => self.pulse.alive(call.sent_at),
             Reaction::Rejoin => {
                 self.pulse.alive(call.sent_at);
+                self.last.is_called_off = true;
                 self.rebalance(now, Pace::AtOnce, "the group is rebalancing".to_owned());
             }
             Reaction::BackOff => self.pulse.failed(now, &mut self.rng),

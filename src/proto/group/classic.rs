@@ -115,6 +115,9 @@ pub(super) enum Kind {
 pub(super) struct Last {
     pub(super) generation: Generation,
     pub(super) partitions: Vec<TopicPartition>,
+    pub(super) is_leaderless: bool,
+    /// The coordinator, to whom we were a member in that generation, has asked for the next one.
+    pub(super) is_called_off: bool,
 }
 
 /// A request under way.
@@ -138,7 +141,7 @@ impl Classic {
             changed: Pace::Asked,
             state: State::Unjoined,
             owned: BTreeSet::new(),
-            last: Last { generation: Generation::NONE, partitions: Vec::new() },
+            last: Last { generation: Generation::NONE, partitions: Vec::new(), is_leaderless: false, is_called_off: false },
             coordinator: Coordinator { known: false, found: 0, asked_for: false },
             pulse: Pulse::new(config.heartbeat_interval, config.session_timeout, backoff()),
             rejoin: Rejoin {
@@ -415,7 +418,7 @@ impl Classic {
     fn subscribe_by(&self, assignor: &dyn Assignor) -> Subscription {
         let topics = self.subscription.clone();
         let rack = self.config.rack.clone();
-        let Last { generation, partitions } = &self.last;
+        let Last { generation, partitions, .. } = &self.last;
         if self.config.is_cooperative() {
             let owned = self.claims();
             let user_data = Some(encode_cooperative(*generation));
@@ -539,7 +542,7 @@ impl Classic {
         self.lose_some(all, why);
     }
 
-    fn lose_some(&mut self, partitions: Vec<TopicPartition>, why: &str) {
+    pub(super) fn lose_some(&mut self, partitions: Vec<TopicPartition>, why: &str) {
         if !partitions.is_empty() {
             partitions.iter().for_each(|partition| _ = self.owned.remove(partition));
             self.events.push_back(GroupEvent::Lost { partitions, why: why.to_owned() });

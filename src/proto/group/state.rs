@@ -53,6 +53,8 @@ pub(super) struct Round {
     /// The one that the coordinator selected.
     pub(super) assignor: Arc<dyn Assignor>,
     pub(super) lead: Option<Lead>,
+    /// Nobody leads: the coordinator assigns, in a group in which others speak the new protocol (KIP-848).
+    pub(super) is_leaderless: bool,
 }
 
 #[derive(Debug)]

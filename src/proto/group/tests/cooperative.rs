@@ -63,6 +63,40 @@ fn what_is_held_is_lost_with_a_join_that_comes_to_nothing_after_the_session() {
     assert_eq!(rig.told(), ["coordinator unknown", "lost", "rejoining"]);
 }
 
+/// Found by the simulation: a classic group that becomes one of KIP-848 in a rebalance has forgotten who had what, and gives it to others.
+#[test]
+fn what_a_coordinator_takes_that_assigns_is_handed_back_only_in_the_generation_in_which_it_was_given() {
+    let leaderless = |generation| Response::JoinGroup(JoinGroupResponse { leader: "".into(), ..follower("m", generation) });
+    let mut rig = rejoining_with_two();
+    rig.answer(Api::JoinGroup, Ok(leaderless(5)));
+    rig.answer(Api::SyncGroup, Ok(synced(&[("t", 1)])));
+    assert_eq!(to_release(&rig), "t-0");
+    assert_eq!(rig.told(), ["assigned 5: ", "rejoining", "release"], "it waits for us");
+    rig.released();
+    rig.answer(Api::JoinGroup, Ok(leaderless(6)));
+    rig.answer(Api::SyncGroup, Ok(synced(&[("t", 1), ("t", 3)])));
+    assert_eq!(rig.told(), ["assigned 6: t-3"]);
+
+    // It has gone on without us; or it did not ask us to join, and has another count by now.
+    let mut later = rejoining_with_two();
+    later.answer(Api::JoinGroup, Ok(leaderless(6)));
+    let mut unasked = Rig::syncing(cooperative_config());
+    unasked.answer(Api::SyncGroup, Ok(synced(&[("t", 0), ("t", 1)])));
+    unasked.subscribe(&["t", "u"]);
+    unasked.told();
+    unasked.answer(Api::JoinGroup, Ok(leaderless(5)));
+    for (mut rig, generation) in [(later, 6), (unasked, 5)] {
+        rig.answer(Api::SyncGroup, Ok(synced(&[("t", 1), ("t", 3)])));
+        let lost = rig.events.iter().find_map(|event| match event {
+            GroupEvent::Lost { partitions, .. } => Some(in_words(partitions)),
+            _ => None,
+        });
+        assert_eq!(lost.as_deref(), Some("t-0"), "it has not waited: it may be another's already");
+        assert_eq!(rig.told(), ["lost".to_owned(), format!("assigned {generation}: t-3")]);
+        assert!(rig.machine.is_stable());
+    }
+}
+
 #[test]
 fn what_goes_to_others_is_handed_back_in_the_new_generation() {
     let mut rig = rejoining_with_two();
