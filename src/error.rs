@@ -187,14 +187,14 @@ pub enum CommitError {
     },
 }
 
-/// What [`close`](crate::AtLeastOnce::close) could not finish in the time it was given. The member has left its group (or will be
-/// dropped from it when its session ends); what is listed will be read again by whoever gets the partitions.
+/// What [`close`](crate::AtLeastOnce::close) could not finish in the time it was given, or the coordinator refused. The member has left its
+/// group (or will be dropped from it when its session ends); what is listed will be read again by whoever gets the partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseError {
     /// Partitions with records still unacknowledged when the time ran out.
     pub in_work: Vec<TopicPartition>,
-    /// Partitions whose acknowledged records could not all be committed.
+    /// Partitions whose acknowledged records could not all be committed; why was said by the stream's errors.
     pub uncommitted: Vec<TopicPartition>,
 }
 
