@@ -15,7 +15,9 @@ use std::{
 };
 
 use kafka_harness::{Admin, Cluster, DEFAULT_VERSION, Options, Produce};
-use ottla::{CommitError, ConsumeErrorKind, Consumer, ConsumerBuilder, GroupEvent, GroupProtocol, Handle, OffsetReset};
+use ottla::{
+    CommitError, ConsumeErrorKind, Consumer, ConsumerBuilder, GroupEvent, GroupProtocol, Handle, OffsetReset, TopicPartition,
+};
 use ottla_mock::MockCluster;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -340,7 +342,8 @@ async fn who_joins_no_group_reads_all_and_commits_only_where_nobody_else_may() {
         let told = batches.next_batch().await.expect("not closed").expect_err("the stream tells");
         assert_eq!(told.kind(), ConsumeErrorKind::CommitRefused, "{told}");
         drop(batch);
-        batches.close(DEADLINE).await.expect("close");
+        let unfinished = batches.close(DEADLINE).await.expect_err("what was refused is not forgotten");
+        assert_eq!(unfinished.uncommitted, [TopicPartition::new(name, 1)]);
         member.leave().await;
         assert_eq!(stage.committed(name), all_at(3, 16));
     })

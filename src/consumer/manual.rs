@@ -77,7 +77,7 @@ impl Manual {
     ///
     /// # Errors
     ///
-    /// [`CloseError`] says what could not be finished within `timeout`.
+    /// [`CloseError`] says what could not be finished within `timeout`, and where the last commit was refused.
     ///
     /// # Cancel safety
     ///
