@@ -324,7 +324,6 @@ fn closing_finishes_what_is_in_work_and_hands_over_at_once() {
     assert_eq!(world.repeats(), 0);
 }
 
-/// A user that finishes nothing any more cannot keep a partition for ever.
 /// A clean end is said only where everything is committed, though nobody waits for what the coordinator refuses for good.
 #[test]
 fn closing_says_what_the_coordinator_refused_to_commit() {
@@ -350,6 +349,7 @@ fn closing_says_what_the_coordinator_refused_to_commit() {
     }
 }
 
+/// A user that finishes nothing any more cannot keep a partition for ever.
 #[test]
 fn a_user_that_stalls_loses_its_partitions_and_gets_them_back_when_it_goes_on() {
     let mut world = World::new(2);

@@ -254,11 +254,8 @@ impl Draw {
             Assigning::Auto,
         ][below(11) as usize];
         let converting = converting.filter(|_| !assigning.is_rolled());
-        let release = match assigning {
-            Assigning::Consumer => release.max(KIP_848_SINCE),
-            _ if converting.is_some() => release.max(KIP_848_SINCE),
-            _ => release,
-        };
+        let has_kip_848 = assigning == Assigning::Consumer || converting.is_some();
+        let release = if has_kip_848 { release.max(KIP_848_SINCE) } else { release };
         let are_all_of_kip_848 = assigning == Assigning::Consumer && converting.is_none();
         let subscribing = match subscribing {
             Subscribing::Pattern if are_all_of_kip_848 && lets_coordinator_match => Subscribing::ServerPattern,

@@ -9,7 +9,7 @@ use super::{
     Context, Group, Members,
     classic::{self, ClassicGroup},
     consumer::{self, Classic, ConsumerGroup, by_topic_id},
-    embedded::{CONSUMER_PROTOCOL, decode_assignment, decode_subscription, encode_assignment, metadata_of, partitions_of},
+    embedded::{CONSUMER_PROTOCOL, decode_assignment, decode_subscription, encode_assignment, partitions_of},
 };
 
 type Refused = (ResponseError, Option<&'static str>);
@@ -71,7 +71,7 @@ impl ClassicGroup {
         made.give_out(|protocol, member| {
             let target = group.target(&member.id).into_iter();
             let topics = target.map(|(topic, numbers)| (group.name_of(topic), numbers.into_iter().collect()));
-            encode_assignment(&metadata_of(&member.protocols, protocol), topics)
+            encode_assignment(&member.metadata(protocol), topics)
         });
         made
     }

@@ -4,7 +4,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, consumer_protocol_assignment::TopicPartition},
-    protocol::{Decodable, Encodable, StrBytes},
+    protocol::{Decodable, Encodable},
 };
 
 use super::text;
@@ -44,9 +44,4 @@ pub(super) fn encode_assignment(subscription: &Bytes, topics: impl IntoIterator<
     blob.put_i16(version);
     body.encode(&mut blob, version).expect("topics and numbers can be encoded");
     blob.freeze()
-}
-
-/// Finds what a member says of itself under one of the names that it speaks by.
-pub(super) fn metadata_of(protocols: &[(StrBytes, Bytes)], name: &StrBytes) -> Bytes {
-    protocols.iter().find(|(of, _)| of == name).map(|(_, metadata)| metadata.clone()).unwrap_or_default()
 }

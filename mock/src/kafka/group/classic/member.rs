@@ -9,7 +9,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use crate::kafka::{Context, call::Call, clock::ms, group::embedded::metadata_of};
+use crate::kafka::{Context, call::Call, clock::ms};
 
 #[derive(Clone, Debug)]
 pub(in super::super) struct Member {
@@ -68,7 +68,7 @@ impl Member {
     }
 
     pub(in super::super) fn metadata(&self, protocol: &StrBytes) -> Bytes {
-        metadata_of(&self.protocols, protocol)
+        self.protocols.iter().find(|(name, _)| name == protocol).map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
 
     /// What is left of it in the log: of its protocols, the one in use.

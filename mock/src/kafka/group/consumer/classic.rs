@@ -111,14 +111,10 @@ impl ConsumerGroup {
         member_id: &StrBytes,
         instance_id: Option<&StrBytes>,
     ) -> Result<Option<StrBytes>, ResponseError> {
-        let Some(instance_id) = instance_id else {
-            return Ok(self.members.get(member_id).map(|member| member.id.clone()));
-        };
-        match self.static_members.get(instance_id) {
-            current if is_new => Ok(current.cloned()),
-            None => Err(ResponseError::UnknownMemberId),
-            Some(current) if current != member_id => Err(ResponseError::FencedInstanceId),
-            Some(current) => Ok(Some(current.clone())),
+        match instance_id {
+            None => Ok(self.members.get(member_id).map(|member| member.id.clone())),
+            Some(instance_id) if is_new => Ok(self.static_members.get(instance_id).cloned()),
+            Some(_) => self.known(member_id, instance_id).map(|member| Some(member.id.clone())),
         }
     }
 
@@ -191,14 +187,7 @@ impl ConsumerGroup {
         instance_id: Option<&StrBytes>,
         generation: i32,
     ) -> Result<(&Member, &Classic), ResponseError> {
-        if let Some(instance_id) = instance_id {
-            match self.static_members.get(instance_id) {
-                None => return Err(ResponseError::UnknownMemberId),
-                Some(current) if current != member_id => return Err(ResponseError::FencedInstanceId),
-                Some(_) => {}
-            }
-        }
-        let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
+        let member = self.known(member_id, instance_id)?;
         let classic = member.classic.as_ref().ok_or(ResponseError::UnknownMemberId)?;
         if member.epoch == generation { Ok((member, classic)) } else { Err(ResponseError::IllegalGeneration) }
     }

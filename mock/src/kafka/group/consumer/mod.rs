@@ -222,16 +222,23 @@ impl ConsumerGroup {
     }
 
     fn identify(&self, identity: &MemberIdentity) -> Result<StrBytes, ResponseError> {
-        let member_id = &identity.member_id;
-        let Some(instance_id) = &identity.group_instance_id else {
-            let known = self.members.contains_key(member_id);
-            return if known { Ok(member_id.clone()) } else { Err(ResponseError::UnknownMemberId) };
-        };
-        match self.static_members.get(instance_id) {
-            None => Err(ResponseError::UnknownMemberId),
-            Some(current) if !member_id.is_empty() && current != member_id => Err(ResponseError::FencedInstanceId),
-            Some(current) => Ok(current.clone()),
+        match &identity.group_instance_id {
+            // A tool may name a static member by its instance id alone.
+            Some(instance_id) if identity.member_id.is_empty() => {
+                self.static_members.get(instance_id).cloned().ok_or(ResponseError::UnknownMemberId)
+            }
+            instance_id => self.known(&identity.member_id, instance_id.as_ref()).map(|member| member.id.clone()),
         }
+    }
+
+    /// Finds a member by its id; one that says its name must be the one who has that now.
+    fn known(&self, member_id: &StrBytes, instance_id: Option<&StrBytes>) -> Result<&Member, ResponseError> {
+        match instance_id.map(|instance_id| self.static_members.get(instance_id)) {
+            Some(None) => return Err(ResponseError::UnknownMemberId),
+            Some(Some(current)) if current != member_id => return Err(ResponseError::FencedInstanceId),
+            None | Some(Some(_)) => {}
+        }
+        self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)
     }
 
     /// Moves to another coordinator: everything is in its log, only the timers begin anew.
