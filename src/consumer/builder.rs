@@ -348,7 +348,8 @@ impl ConsumerBuilder {
 
     /// How many connections may read what lies unread, beside the one to each broker on which it waits for new records; at most 8. They are
     /// opened when a broker's partitions have more to read than one request brings, and closed like any other that idles. Brokers that are
-    /// read at the same time share them, and have one each at least: more would bring what nobody can work on yet.
+    /// read at the same time share them: more would bring what nobody can work on yet. A broker for which fewer than two are left is read
+    /// over the connection on which it waits, unless that waits for more partitions than there are to read.
     /// With 0 all goes over one connection to each, every request after the answer to the one before. Default: 2.
     pub fn catch_up_connections(mut self, connections: usize) -> Self {
         self.catch_up_connections = connections;

@@ -37,8 +37,9 @@
 //! * **What lies unread is read over several connections.** A broker answers one request of a connection at a time. While it looks for the
 //!   next records of some partitions, those of others come in; with a single connection either side would wait for the other half the time.
 //!   One more connection waits for new records, and is the only one as long as there is nothing else to do. Brokers that are read at the same
-//!   time take turns by themselves, and have one such connection each: three brokers with two or three each brought more at once than was
-//!   worked on, which cost a tenth more CPU for batches, a third more memory, and came no sooner.
+//!   time take turns by themselves, and one connection to each does, the one that waits: three brokers with two or three each brought more at
+//!   once than was worked on, which cost a tenth more CPU for batches, a third more memory, and came no sooner. On two cores one broker is
+//!   enough to keep a client at work all the time, so three bring no more; how much the brokers themselves take for it is in the tables, too.
 //! * **A Fetch names what it can bring, and what has nothing to read.** Of a thousand partitions that are behind, each asked for a little, a
 //!   broker sends the thousand beginnings of batches, and the cut-off ends of them a second time. So few are asked for at once, in turn, each
 //!   for much.

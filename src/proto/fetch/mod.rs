@@ -288,7 +288,7 @@ impl Fetcher {
             return None;
         }
         self.lacks_room = false;
-        let busy = self.nodes.values().filter(|node| node.is_busy()).count();
+        let busy = self.nodes.values().filter(|node| node.may_be_busy()).count();
         let lines_each = (self.config.reading_lines / busy.max(1)).max(1).min(self.config.reading_lines);
         let idle = self.nodes.iter().filter(|(_, node)| node.may_be_asked(now, lines_each));
         let mut idle: Vec<_> = idle.map(|(&id, node)| (node.last_asked, id)).collect();

@@ -2,8 +2,8 @@
 //!
 //! A broker serves one request at a time per connection, and keeps one that waits for records for as long as it may wait. So the first
 //! line waits, for all that has nothing to read; while more than it can bring lies unread, further lines read that. Brokers that are read at
-//! the same time share those, and have one each at least: what more bring at once than is worked on waits here, and has left the processor's
-//! cache when its turn comes.
+//! the same time share those: what more bring at once than is worked on waits here, and has left the processor's cache when its turn comes.
+//! A broker for which less than two are left reads over its first line, unless that has more to wait for.
 
 use std::{
     collections::BTreeSet,
@@ -35,8 +35,8 @@ pub(super) struct Node {
     pub(super) backoff: Backoff,
     /// What the user was last told, so that it is said once.
     pub(super) said: Option<ProblemKind>,
-    /// Its answers come full.
-    is_busy: bool,
+    /// Whether its answers come full; nobody knows before the first one.
+    is_busy: Option<bool>,
     alone_until: Option<Instant>,
 }
 
@@ -44,6 +44,8 @@ pub(super) struct Node {
 #[derive(Clone, Default)]
 struct Line {
     is_asked: bool,
+    /// What is asked for is only waited for.
+    waits: bool,
     /// The broker said, or showed, that an earlier request would be in vain.
     rests_until: Option<Instant>,
 }
@@ -58,7 +60,7 @@ impl Node {
             retry_at: None,
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
             said: None,
-            is_busy: false,
+            is_busy: None,
             alone_until: None,
         }
     }
@@ -83,19 +85,25 @@ impl Node {
         lines.into_iter().find(is_idle)
     }
 
-    /// Says whether more lies unread there than one request brings.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_busy && !self.cursors.is_empty()
+    /// Says whether more lies unread there than one request brings, or may do.
+    pub(super) fn may_be_busy(&self) -> bool {
+        self.is_busy.unwrap_or(true) && !self.cursors.is_empty()
     }
 
-    /// Returns the lines that read what lies unread, of which each broker has so many just now; none, if the first one does that, too.
+    /// Returns the lines that could read what lies unread, of which each broker has so many just now; none, if the first one does that, too.
     pub(super) fn reading_lines(&self, now: Instant, lines_each: usize) -> Range<usize> {
-        let pays = self.is_busy && self.cursors.len() > 1 && self.alone_until.is_none_or(|at| at <= now);
+        let pays = self.is_busy == Some(true) && self.cursors.len() > 1 && self.alone_until.is_none_or(|at| at <= now);
         if pays { 1..1 + lines_each } else { 0..0 }
     }
 
-    pub(super) fn handle_asked(&mut self, line: usize, call: u64) {
-        self.lines[line].is_asked = true;
+    /// Says whether the first line may read, too, where so many partitions are quiet and so many are not: the former are named each time.
+    pub(super) fn may_read_on_first(&self, quiet: usize, behind: usize) -> bool {
+        let first = &self.lines[WAITING];
+        quiet <= behind && !(first.is_asked && first.waits)
+    }
+
+    pub(super) fn handle_asked(&mut self, line: usize, call: u64, waits: bool) {
+        (self.lines[line].is_asked, self.lines[line].waits) = (true, waits);
         self.last_asked = call;
     }
 
@@ -107,18 +115,20 @@ impl Node {
     /// Takes note of how much a good answer brought of what it might have.
     pub(super) fn handle_brought(&mut self, line: usize, bytes: usize, bytes_max: usize, rests_until: Option<Instant>) {
         self.lines[line].rests_until = rests_until;
-        self.is_busy |= bytes.saturating_mul(FULL_PART) >= bytes_max;
+        let is_full = bytes.saturating_mul(FULL_PART) >= bytes_max;
+        self.is_busy = Some(is_full || self.is_busy == Some(true));
         self.backoff.reset();
         (self.retry_at, self.said) = (None, None);
     }
 
     /// Nothing lies unread: the waiting line can do alone what comes next.
     pub(super) fn handle_caught_up(&mut self) {
-        self.is_busy = false;
+        self.is_busy = self.is_busy.map(|_| false);
     }
 
     /// A line has failed.
     pub(super) fn handle_lost(&mut self, now: Instant, line: usize) {
+        self.is_busy.get_or_insert(false);
         if line != WAITING {
             self.alone_until = Some(now + ALONE);
         }

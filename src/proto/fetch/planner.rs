@@ -47,12 +47,16 @@ impl Fetcher {
                 quiet.push(cursor);
             }
         }
-        let is_caught_up = behind.is_empty() && reading == 0;
+        let all_behind = behind.len() + reading;
+        let is_caught_up = all_behind == 0;
         if is_caught_up {
             node.handle_caught_up();
         }
-        let lines = node.reading_lines(now, lines_each);
-        let behind_max = (behind.len() + reading).div_ceil(lines.len().max(1));
+        let mut lines = node.reading_lines(now, lines_each);
+        if lines.len() == 1 && node.may_read_on_first(quiet.len(), all_behind) {
+            lines = 0..0;
+        }
+        let behind_max = all_behind.div_ceil(lines.len().max(1));
         let reading_line = node.idle_line(now, lines.clone()).filter(|_| !behind.is_empty());
         let Some(line) = reading_line.or_else(|| node.idle_line(now, WAITING..WAITING + 1)) else { return Plan::Nothing };
         let mut wanted = if line != WAITING {
@@ -137,7 +141,7 @@ impl Fetcher {
             }
         }
         if let Some(node) = self.nodes.get_mut(&call.broker) {
-            node.handle_asked(call.line, number);
+            node.handle_asked(call.line, number, call.in_session);
         }
         self.budget.reserve(call.reserved);
         let ask = Ask {

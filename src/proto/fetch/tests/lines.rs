@@ -64,29 +64,84 @@ fn what_lies_unread_is_read_over_several_lines() {
     assert_eq!(again.iter().map(|(_, line, numbers, _)| (*line, numbers.len())).collect::<Vec<_>>(), [(1, 2), (2, 2)]);
 }
 
+/// Partitions 0 to 2n-1, one half of broker 1, the other of broker 2: what each was asked for first.
+fn with_two_brokers(n: i32) -> (Harness, u64, u64) {
+    let mut h = Harness::with_lines(64 * MIB, 2);
+    h.lead(&[vec![1; n as usize], vec![2; n as usize]].concat(), 5);
+    (0..2 * n).for_each(|n| h.add(n, offset(0)));
+    let first = h.ask_all();
+    assert_eq!(first[..], [(first[0].0, 0, (0..n).collect(), 500), (first[1].0, 0, (n..2 * n).collect(), 500)]);
+    let calls = (first[0].0, first[1].0);
+    (h, calls.0, calls.1)
+}
+
 #[test]
 fn brokers_that_are_read_at_the_same_time_share_the_lines() {
-    let mut h = Harness::with_lines(64 * MIB, 2);
-    h.lead(&[1, 1, 2, 2], 5);
-    (0..4).for_each(|n| h.add(n, offset(0)));
-    let first = h.ask_all();
-    h.give(first[0].0, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
+    let (mut h, one, two) = with_two_brokers(2);
+    h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
     let of_one = h.ask_all();
-    assert_eq!(of_one.iter().map(|(_, line, numbers, _)| (*line, numbers.len())).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
-    h.give(first[1].0, vec![part(2, 0, 10, MIB), part(3, 0, 10, MIB)]);
+    assert_eq!(
+        of_one[..],
+        [(of_one[0].0, 0, vec![0, 1], 500)],
+        "the other one may have as much: one line each, and the first will do"
+    );
+    h.give(two, vec![part(2, 0, 10, MIB), part(3, 0, 10, MIB)]);
     let of_two = h.ask_all();
-    assert_eq!(of_two[..], [(of_two[0].0, 1, vec![2, 3], 20)], "one line each");
-    h.give(of_one[1].0, vec![part(1, 10, 20, MIB)]);
-    assert_eq!(h.ask_all(), [], "the second one of the first broker is not used any more");
-    h.give(of_one[0].0, vec![part(0, 10, 20, MIB)]);
-    let of_one = h.ask_all();
-    assert_eq!(of_one[..], [(of_one[0].0, 1, vec![1, 0], 20)]);
+    assert_eq!(of_two[..], [(of_two[0].0, 0, vec![2, 3], 500)]);
     h.give(of_two[0].0, vec![part(2, 10, 1000, MIB), part(3, 10, 1000, MIB)]);
     let waiting = h.ask_all();
     assert_eq!(waiting[..], [(waiting[0].0, 0, vec![2, 3], 500)], "the second broker's have caught up");
-    h.give(of_one[0].0, vec![part(0, 20, 30, MIB), part(1, 20, 30, MIB)]);
+    h.give(of_one[0].0, vec![part(0, 10, 20, MIB), part(1, 10, 20, MIB)]);
     let of_one = h.ask_all();
-    assert_eq!(of_one.iter().map(|(_, line, ..)| *line).collect::<Vec<_>>(), [1, 2], "all are for the first one again");
+    assert_eq!(
+        of_one.iter().map(|(_, line, numbers, _)| (*line, numbers.len())).collect::<Vec<_>>(),
+        [(1, 1), (2, 1)],
+        "all are for the first"
+    );
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_keeps_no_line_from_the_others() {
+    let (mut h, one, two) = with_two_brokers(2);
+    h.answer(two, Err(CallError::NotSent("refused".into())));
+    h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one.iter().map(|(_, line, ..)| *line).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_single_line_reads_apart_from_what_waits_where_that_is_more() {
+    let (mut h, one, two) = with_two_brokers(3);
+    h.give(two, (3..6).map(|n| part(n, 0, 10, MIB)).collect());
+    h.ask_all();
+    h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB), part(2, 0, 1000, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one[..], [(of_one[0].0, 0, vec![0, 1, 2], 500)], "one that is quiet is named along");
+    h.give(of_one[0].0, vec![part(0, 10, 20, MIB), part(1, 10, 1000, MIB), empty(2)]);
+    let of_one = h.ask_all();
+    assert_eq!(
+        of_one[..],
+        [(of_one[0].0, 1, vec![0], 20), (of_one[1].0, 0, vec![2, 1], 20)],
+        "two that are would be named each time"
+    );
+    h.give(of_one[0].0, vec![part(0, 20, 30, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one[..], [(of_one[0].0, 1, vec![0], 20)]);
+}
+
+#[test]
+fn what_has_more_to_read_does_not_wait_behind_what_has_not() {
+    let (mut h, one, two) = with_two_brokers(4);
+    h.give(two, (4..8).map(|n| part(n, 0, 10, MIB)).collect());
+    h.ask_all();
+    h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB), part(2, 0, 1000, MIB), part(3, 0, 1000, MIB)]);
+    h.fetcher.pause(&partition(1), true);
+    let of_one = h.ask_all();
+    assert_eq!(of_one[..], [(of_one[0].0, 1, vec![0], 20), (of_one[1].0, 0, vec![2, 3], 20)], "more waits than is read");
+    h.fetcher.pause(&partition(1), false);
+    h.give(of_one[0].0, vec![part(0, 10, 20, MIB)]);
+    let of_one = h.ask_all();
+    assert_eq!(of_one[..], [(of_one[0].0, 1, vec![1, 0], 20)], "no more does, but the first line is in use");
 }
 
 #[test]
