@@ -59,6 +59,13 @@ impl Client {
         Command::new(sibling("bench-raw"))
     }
 
+    /// Starts a member of a group, whether or not it takes part.
+    pub(crate) fn member() -> Command {
+        let mut member = Command::new(sibling("bench-ottla"));
+        member.arg("mode=batches");
+        member
+    }
+
     /// Returns its name in a table.
     pub(crate) fn label(&self) -> String {
         if OTTLA.iter().any(|(name, ..)| *name == self.name) { format!("ottla {}", self.name) } else { self.name.into() }

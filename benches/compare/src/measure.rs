@@ -73,9 +73,29 @@ pub(crate) fn run(mut command: Command, log: &Path) -> Result<Sample, String> {
     })
 }
 
+/// Returns the user and system time of a process so far, as Linux tells it: in hundredths of a second.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration, String> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    // The name, in brackets, may have spaces; user and system time are the 12th and the 13th field after it.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split_whitespace().skip(11).take(2));
+    let ticks = fields.into_iter().flatten().map(str::parse::<u64>).sum::<Result<u64, _>>();
+    ticks.map(|ticks| Duration::from_millis(10 * ticks)).map_err(|error| format!("cannot understand {path}: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{process, time::Instant};
+
     use super::*;
+
+    #[test]
+    fn a_process_that_works_takes_cpu() {
+        let (since, before) = (Instant::now(), cpu_of(process::id()).unwrap());
+        while cpu_of(process::id()).unwrap() < before + Duration::from_millis(50) {
+            assert!(since.elapsed() < Duration::from_secs(60), "no more than {before:?}");
+        }
+    }
 
     #[test]
     fn the_line_of_a_client_is_two_texts_and_numbers() {

@@ -19,7 +19,7 @@ use crate::{
     pace::pace,
     plan::Plan,
     report::{ClientOutcome, Outcome},
-    table::Metric,
+    table::{BROKER_CPU_S, Metric},
     workload::{Feed, Place, Workload},
 };
 
@@ -28,11 +28,14 @@ const TOPIC_TIMEOUT: Duration = Duration::from_secs(600);
 /// A controller refuses to make ten thousand in one go.
 const PARTITIONS_AT_ONCE_MAX: i32 = 5000;
 const LOGS: &str = "target/bench/logs";
-/// Nothing is read for its own sake before the broker's code is compiled, and its pages are in memory: that is, before the raw loop has
-/// read so many times in a row, for each broker, no faster than ever before. A broker's compiler takes a core for many seconds.
-const NO_FASTER: usize = 5;
+/// Nothing is read for its own sake before the brokers' code is compiled, and their pages are in memory: that is, before it was read so
+/// many times in a row, for each broker, and took them about as much CPU each time as the cheapest time of all. The clock on the wall shows
+/// less: a broker that takes twice the CPU hardly keeps a client waiting that has a core for itself.
+const STEADY: usize = 6;
 /// And no longer than this, for each broker.
-const WARM_UPS_MAX: usize = 25;
+const WARM_UPS_MAX: usize = 40;
+/// Some of the CPU time goes into what has nothing to do with reading.
+const ASIDE_S: f64 = 0.05;
 
 /// How often a broker is asked for what it has counted, while a client is idle.
 const WATCHED_EVERY: Duration = Duration::from_millis(500);
@@ -102,15 +105,15 @@ impl Stage {
     }
 
     fn warm_up(&self, workload: &Workload, topic: &str) -> Result<(), String> {
-        let (mut fastest, mut no_faster) = (f64::INFINITY, 0);
-        for _ in 0..WARM_UPS_MAX * workload.brokers {
-            let sample = self.run(Client::raw(), workload, topic, "warm-up")?;
-            let seconds = sample.get("read_s").unwrap_or_default();
-            no_faster = if seconds < fastest { 0 } else { no_faster + 1 };
-            fastest = fastest.min(seconds);
-            if no_faster == NO_FASTER * workload.brokers {
-                break;
+        let workload = &Workload { asks: &[], ..*workload };
+        let mut took = Vec::new();
+        while took.len() < WARM_UPS_MAX * workload.brokers && !is_steady(&took, STEADY * workload.brokers) {
+            let mut cpu = 0.0;
+            for client in [Client::raw(), Client::member()] {
+                let sample = self.run(client, workload, topic, &format!("warm-up-{}", took.len()))?;
+                cpu += sample.get(BROKER_CPU_S).unwrap_or_default();
             }
+            took.push(cpu);
         }
         Ok(())
     }
@@ -118,7 +121,13 @@ impl Stage {
     fn create(&self, topic: &str, workload: &Workload, place: Place) -> Result<(), String> {
         let (first, configs) = (workload.partitions.min(PARTITIONS_AT_ONCE_MAX), workload.topic_configs());
         let made = match place {
-            Place::Everywhere => self.admin.create_topic(topic, first, 1, configs),
+            Place::Everywhere if workload.brokers == 1 => self.admin.create_topic(topic, first, 1, configs),
+            // Left to itself, a controller gives one broker five partitions of twelve, and another three.
+            Place::Everywhere => {
+                let brokers: Vec<_> = (1..=self.cluster.nodes() as i32).collect();
+                let replicas: Vec<_> = brokers.chunks(1).cycle().take(first as usize).collect();
+                self.admin.create_topic_on(topic, &replicas, configs)
+            }
             Place::OnOne => self.admin.create_topic_on(topic, &vec![&[1][..]; first as usize], configs),
         };
         made.map_err(|error| error.to_string())?;
@@ -153,12 +162,13 @@ impl Stage {
         client.args(workload.asks);
         let counts_fetches = workload.metrics.contains(&Metric::FetchesPerWait);
         let fetches = || if counts_fetches { self.fetches() } else { Ok(0) };
-        let (since, before) = (Instant::now(), fetches()?);
+        let (since, before, cpu_before) = (Instant::now(), fetches()?, self.brokers_cpu()?);
         let log = Path::new(LOGS).join(format!("{topic}-{name}.log"));
         let mut sample = match workload.metrics.contains(&Metric::IdleFetchBytes) {
             true => self.run_watched(client, &log)?,
             false => measure::run(client, &log)?,
         };
+        sample.add(BROKER_CPU_S, (self.brokers_cpu()? - cpu_before).as_secs_f64());
         if counts_fetches {
             sample.add("fetches_per_s", (fetches()? - before) as f64 / since.elapsed().as_secs_f64());
         }
@@ -198,6 +208,12 @@ impl Stage {
         Ok(sample)
     }
 
+    /// Returns the user and system time of all brokers, so far.
+    fn brokers_cpu(&self) -> Result<Duration, String> {
+        let of = |broker| measure::cpu_of(self.cluster.process_id(broker).map_err(|error| error.to_string())?);
+        (1..=self.cluster.nodes()).map(of).sum()
+    }
+
     /// Counts the Fetches that consumers have sent so far.
     fn fetches(&self) -> Result<u64, String> {
         self.of_all_brokers(|process| self.admin.requests(process, "FetchConsumer"))
@@ -211,5 +227,25 @@ impl Stage {
     fn of_all_brokers(&self, count: impl Fn(u32) -> kafka_harness::Result<u64>) -> Result<u64, String> {
         let of = |broker| count(self.cluster.process_id(broker)?);
         (1..=self.cluster.nodes()).map(of).sum::<kafka_harness::Result<u64>>().map_err(|error| error.to_string())
+    }
+}
+
+/// Says whether the last so many of these took about as much as the cheapest of all.
+fn is_steady(took: &[f64], many: usize) -> bool {
+    let cheapest = took.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = took.len().checked_sub(many).map(|from| &took[from..]);
+    last.is_some_and(|last| last.iter().all(|cpu| *cpu <= 1.5 * cheapest + ASIDE_S))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_warm_when_reading_costs_them_what_it_did() {
+        assert!(!is_steady(&[0.3, 0.3], 3));
+        assert!(is_steady(&[2.0, 0.3, 0.25, 0.4], 3));
+        assert!(!is_steady(&[2.0, 0.3, 0.2, 0.4], 3), "0.4 is far from 0.2");
+        assert!(is_steady(&[0.0, 0.01, 0.04], 3), "a moment of something else");
     }
 }

@@ -5,6 +5,9 @@ use crate::measure::Sample;
 /// Added to the name of a client that reads from one broker of several.
 pub(crate) const ON_ONE: &str = ", from one broker";
 
+/// What a sample calls the CPU time of the brokers, from the client's start to its end.
+pub(crate) const BROKER_CPU_S: &str = "broker_cpu_s";
+
 /// A figure of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
@@ -16,6 +19,8 @@ pub(crate) enum Metric {
     CpuNs,
     /// The same from the process' start.
     CpuNsFromStart,
+    /// User and system time of all brokers per record, joining and leaving a group included.
+    BrokerCpuNs,
     /// The most memory that was resident.
     PeakMib,
     /// The memory that is resident at the end.
@@ -50,6 +55,7 @@ impl Metric {
             Self::RateFromStart => "M records/s from start",
             Self::CpuNs => "CPU ns/record",
             Self::CpuNsFromStart => "CPU ns/record from start",
+            Self::BrokerCpuNs => "brokers' CPU ns/record",
             Self::PeakMib => "peak MiB",
             Self::RssMib => "MiB",
             Self::LatencyP50Ms => "p50 ms",
@@ -79,6 +85,7 @@ impl Metric {
             Self::RateFromStart => Some(1e-6 / per_record(sample.get("start_s")? + read_s()?)?),
             Self::CpuNs => Some(per_record(cpu_s()?)? * 1e9),
             Self::CpuNsFromStart => Some(per_record(sample.get("start_cpu_s")? + cpu_s()?)? * 1e9),
+            Self::BrokerCpuNs => Some(per_record(sample.get(BROKER_CPU_S)?)? * 1e9),
             Self::PeakMib => mib("peak_kib"),
             Self::RssMib => mib("rss_kib"),
             Self::LatencyP50Ms => sample.get("latency_p50_ms"),

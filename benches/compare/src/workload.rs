@@ -219,7 +219,7 @@ const fn read(name: &'static str, says: &'static str, load: Load) -> Workload {
         who: Who::All,
         rounds_max: usize::MAX,
         quick_divisor: 10,
-        metrics: &[Metric::Rate, Metric::CpuNs, Metric::PeakMib],
+        metrics: &[Metric::Rate, Metric::CpuNs, Metric::BrokerCpuNs, Metric::PeakMib],
         has_ratios: true,
     }
 }
