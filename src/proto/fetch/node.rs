@@ -110,13 +110,15 @@ impl Node {
     /// An answer came, or none will.
     pub(super) fn handle_answered(&mut self, line: usize) {
         self.lines[line].is_asked = false;
+        self.is_busy.get_or_insert(false);
     }
 
     /// Takes note of how much a good answer brought of what it might have.
     pub(super) fn handle_brought(&mut self, line: usize, bytes: usize, bytes_max: usize, rests_until: Option<Instant>) {
         self.lines[line].rests_until = rests_until;
-        let is_full = bytes.saturating_mul(FULL_PART) >= bytes_max;
-        self.is_busy = Some(is_full || self.is_busy == Some(true));
+        if bytes.saturating_mul(FULL_PART) >= bytes_max {
+            self.is_busy = Some(true);
+        }
         self.backoff.reset();
         (self.retry_at, self.said) = (None, None);
     }
@@ -128,7 +130,6 @@ impl Node {
 
     /// A line has failed.
     pub(super) fn handle_lost(&mut self, now: Instant, line: usize) {
-        self.is_busy.get_or_insert(false);
         if line != WAITING {
             self.alone_until = Some(now + ALONE);
         }

@@ -101,12 +101,15 @@ fn brokers_that_are_read_at_the_same_time_share_the_lines() {
 }
 
 #[test]
-fn a_broker_that_cannot_be_reached_keeps_no_line_from_the_others() {
-    let (mut h, one, two) = with_two_brokers(2);
-    h.answer(two, Err(CallError::NotSent("refused".into())));
-    h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
-    let of_one = h.ask_all();
-    assert_eq!(of_one.iter().map(|(_, line, ..)| *line).collect::<Vec<_>>(), [1, 2]);
+fn a_broker_that_brings_nothing_keeps_no_line_from_the_others() {
+    let refusal = FetchResponse { error: ErrorCode::UNKNOWN_SERVER_ERROR, ..response(Vec::new()) };
+    for answer in [Err(CallError::NotSent("refused".into())), Ok(Response::Fetch(refusal))] {
+        let (mut h, one, two) = with_two_brokers(2);
+        h.answer(two, answer);
+        h.give(one, vec![part(0, 0, 10, MIB), part(1, 0, 10, MIB)]);
+        let of_one = h.ask_all();
+        assert_eq!(of_one.iter().map(|(_, line, ..)| *line).collect::<Vec<_>>(), [1, 2]);
+    }
 }
 
 #[test]
