@@ -344,6 +344,7 @@ async fn who_joins_no_group_reads_all_and_commits_only_where_nobody_else_may() {
         drop(batch);
         let unfinished = batches.close(DEADLINE).await.expect_err("what was refused is not forgotten");
         assert_eq!(unfinished.uncommitted, [TopicPartition::new(name, 1)]);
+        eventually("the member reads what came since", || member.seen().len() == 33).await;
         member.leave().await;
         assert_eq!(stage.committed(name), all_at(3, 16));
     })
