@@ -1,7 +1,9 @@
 //! A cluster, the topics on it, and the rounds that are played there.
 
 use std::{
+    fmt::Display,
     fs,
+    iter::Sum,
     ops::Range,
     path::Path,
     process::Command,
@@ -120,16 +122,13 @@ impl Stage {
 
     fn create(&self, topic: &str, workload: &Workload, place: Place) -> Result<(), String> {
         let (first, configs) = (workload.partitions.min(PARTITIONS_AT_ONCE_MAX), workload.topic_configs());
-        let made = match place {
-            Place::Everywhere if workload.brokers == 1 => self.admin.create_topic(topic, first, 1, configs),
-            // Left to itself, a controller gives one broker five partitions of twelve, and another three.
-            Place::Everywhere => {
-                let brokers: Vec<_> = (1..=self.cluster.nodes() as i32).collect();
-                let replicas: Vec<_> = brokers.chunks(1).cycle().take(first as usize).collect();
-                self.admin.create_topic_on(topic, &replicas, configs)
-            }
-            Place::OnOne => self.admin.create_topic_on(topic, &vec![&[1][..]; first as usize], configs),
+        // Left to itself, a controller gives one of three brokers five partitions of twelve, and another three.
+        let brokers: Vec<_> = match place {
+            Place::Everywhere => (1..=self.cluster.nodes() as i32).collect(),
+            Place::OnOne => vec![1],
         };
+        let replicas: Vec<_> = brokers.chunks(1).cycle().take(first as usize).collect();
+        let made = self.admin.create_topic_on(topic, &replicas, configs);
         made.map_err(|error| error.to_string())?;
         for total in (first..workload.partitions).step_by(PARTITIONS_AT_ONCE_MAX as usize) {
             let total = (total + PARTITIONS_AT_ONCE_MAX).min(workload.partitions);
@@ -210,8 +209,7 @@ impl Stage {
 
     /// Returns the user and system time of all brokers, so far.
     fn brokers_cpu(&self) -> Result<Duration, String> {
-        let of = |broker| measure::cpu_of(self.cluster.process_id(broker).map_err(|error| error.to_string())?);
-        (1..=self.cluster.nodes()).map(of).sum()
+        self.of_all_brokers(measure::cpu_of)
     }
 
     /// Counts the Fetches that consumers have sent so far.
@@ -224,9 +222,12 @@ impl Stage {
         self.of_all_brokers(|process| self.admin.all_request_bytes(process, "FetchConsumer"))
     }
 
-    fn of_all_brokers(&self, count: impl Fn(u32) -> kafka_harness::Result<u64>) -> Result<u64, String> {
-        let of = |broker| count(self.cluster.process_id(broker)?);
-        (1..=self.cluster.nodes()).map(of).sum::<kafka_harness::Result<u64>>().map_err(|error| error.to_string())
+    fn of_all_brokers<T: Sum, E: Display>(&self, of: impl Fn(u32) -> Result<T, E>) -> Result<T, String> {
+        let of = |broker| {
+            let process = self.cluster.process_id(broker).map_err(|error| error.to_string())?;
+            of(process).map_err(|error| error.to_string())
+        };
+        (1..=self.cluster.nodes()).map(of).sum()
     }
 }
 
